@@ -1,0 +1,124 @@
+"""Pictures by content: stored once, named by the SHA-256 of their encoded bytes, decoded only where they are needed (law 9)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from stepladder.types import ImageRef
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class ImageStore:
+    """Pictures on disk under `root/ab/abcd....png`, or in memory when `root` is None. Safe for many threads and processes.
+
+    `cache` is the number of decoded pictures kept in memory.
+    """
+
+    def __init__(self, root: Path | str | None = None, cache: int = 256) -> None:
+        self.root = Path(root) if root is not None else None
+        self._memory: dict[str, bytes] = {}
+        self._known: set[str] = set()
+        self._decoded: OrderedDict[str, Pixels] = OrderedDict()
+        self._cache = cache
+        self._lock = threading.Lock()
+
+    def put(self, data: bytes) -> ImageRef:
+        """Store an encoded picture (PNG, JPEG, WebP). Raises ValueError when `data` is no picture."""
+        digest = hashlib.sha256(data).hexdigest()
+        width, height = _size(data)
+        if self.root is None:
+            self._memory[digest] = data
+        elif digest not in self._known:
+            path = self._path(digest)
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+                temporary.write_bytes(data)
+                temporary.replace(path)
+            self._known.add(digest)
+        return ImageRef(digest, width, height)
+
+    def put_pixels(self, pixels: Pixels) -> ImageRef:
+        """Store uint8[height, width, 3] as PNG."""
+        return self.put(encode_png(pixels))
+
+    def get(self, ref: ImageRef) -> bytes:
+        """The encoded bytes. Raises KeyError that names the picture when it is not here."""
+        if ref.sha256 in self._memory:
+            return self._memory[ref.sha256]
+        if self.root is not None:
+            path = self._path(ref.sha256)
+            if path.exists():
+                return path.read_bytes()
+        raise KeyError(f"picture {ref.sha256[:12]} ({ref.width}x{ref.height}) is not in {self.root or 'this memory store'}")
+
+    def load(self, ref: ImageRef) -> Pixels:
+        """Decoded pixels uint8[height, width, 3]; do not write into them."""
+        with self._lock:
+            if ref.sha256 in self._decoded:
+                self._decoded.move_to_end(ref.sha256)
+                return self._decoded[ref.sha256]
+        pixels = decode(self.get(ref))
+        with self._lock:
+            self._decoded[ref.sha256] = pixels
+            while len(self._decoded) > self._cache:
+                self._decoded.popitem(last=False)
+        return pixels
+
+    def __contains__(self, ref: ImageRef) -> bool:
+        return ref.sha256 in self._memory or (self.root is not None and self._path(ref.sha256).exists())
+
+    def _path(self, digest: str) -> Path:
+        assert self.root is not None
+        return self.root / digest[:2] / f"{digest}.png"
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def decode(data: bytes) -> Pixels:
+    """uint8[height, width, 3] of an encoded picture. Raises ValueError when it is none."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError as error:
+        raise ValueError(f"not a picture: {error}") from error
+
+
+def difference_hash(pixels: Pixels, size: int = 8) -> str:
+    """Perceptual hash of a screenshot as hex: size*size bits, each "is this cell brighter than its right neighbour".
+
+    Two screens that look alike differ in few bits (`hamming_distance`). Source: the "dHash" of N. Krawetz, hackerfactor.com, 2013.
+    """
+    grey = np.asarray(Image.fromarray(pixels).convert("L").resize((size + 1, size), Image.Resampling.BOX), dtype=np.int16)
+    return np.packbits((grey[:, :-1] > grey[:, 1:]).reshape(-1)).tobytes().hex()
+
+
+def hamming_distance(first: str, second: str) -> int:
+    """Number of differing bits of two equally long hex hashes. Raises ValueError when their lengths differ."""
+    if len(first) != len(second):
+        raise ValueError(f"hashes of {len(first)} and {len(second)} hex digits cannot be compared")
+    return (int(first, 16) ^ int(second, 16)).bit_count()
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:  # far quicker than opening the file for each screenshot
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.size
+    except OSError as error:
+        raise ValueError(f"not a picture: {error}") from error
