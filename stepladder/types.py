@@ -123,6 +123,24 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class Region:
+    """A place on a screenshot whose meaning is known: the source of perception items.
+
+    `kind` is "word" for one visible word (`text`), otherwise the kind of a widget or picture ("button", "textbox", "password",
+    "textarea", "checkbox", "radio", "select", "slider", "tab", "link", "icon", "color", "close", ...), where `text` is its label
+    or content. `target` is the box of the clickable element that the region belongs to and `target_kind` its kind. Boxes are
+    (left, top, width, height) in screenshot pixels. `states` as in `Element`.
+    """
+
+    text: str
+    kind: str
+    box: Box
+    target: Box | None = None
+    target_kind: str = ""
+    states: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """One canonical action; every dialect is a spelling of this.
 
