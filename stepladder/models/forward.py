@@ -1,0 +1,73 @@
+"""One forward pass for the engine and the trainer: embeddings, visual tokens put in their places, the language model.
+
+It calls the submodules of transformers' `Qwen3VLForConditionalGeneration` in the order of its own forward, with the positions, the
+attention mask and the picture mask given from outside. So packed rows, shared prefixes and key-value caches all go through here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Qwen3VLForConditionalGeneration
+
+Visual = tuple[Tensor, list[Tensor]]
+
+
+def hidden_states(
+    model: Qwen3VLForConditionalGeneration,
+    tokens: Tensor,
+    positions: Tensor,
+    mask: Tensor | None,
+    visual: Visual | None = None,
+    image_mask: Tensor | None = None,
+    cache: Any = None,
+) -> Tensor:
+    """Last hidden states float[B, S, hidden] after the final norm.
+
+    tokens      int64[B, S]
+    positions   int64[3, B, S]
+    mask        bool[B, 1, S, K] (True: may attend; K = cached + S), or None for plain causal attention
+    visual      what `vision.encode_images` gave for the pictures in reading order over the whole batch
+    image_mask  bool[B, S], True where a visual token stands. It comes from the recorded spans, not from the ids.
+    """
+    text = model.model.language_model
+    embeddings = text.embed_tokens(tokens)
+    deepstack = None
+    if visual is not None:
+        assert image_mask is not None
+        tokens_needed, tokens_given = int(image_mask.sum()), len(visual[0])
+        if tokens_needed != tokens_given:
+            raise ValueError(f"the batch has places for {tokens_needed} visual tokens, the pictures give {tokens_given}")
+        embeddings = embeddings.masked_scatter(image_mask[..., None], visual[0].to(embeddings.dtype))
+        deepstack = [feature.to(embeddings.dtype) for feature in visual[1]]
+    output = text(
+        inputs_embeds=embeddings,
+        position_ids=positions,
+        attention_mask=mask,
+        past_key_values=cache,
+        use_cache=cache is not None,
+        visual_pos_masks=image_mask if visual is not None else None,
+        deepstack_visual_embeds=deepstack,
+    )
+    states: Tensor = output.last_hidden_state
+    return states
+
+
+def token_logprobs(
+    model: Qwen3VLForConditionalGeneration, states: Tensor, targets: Tensor, banned: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """(log-probabilities float32[N] of `targets` int64[N], entropies float32[N]) from hidden states float[N, hidden].
+
+    `banned` int64[K] ids have probability 0, as they have when the engine samples.
+    """
+    logits = model.lm_head(states).float()
+    if banned is not None:
+        logits = logits.index_fill(-1, banned, torch.finfo(torch.float32).min)
+    normaliser = logits.logsumexp(-1)
+    chosen = logits.gather(-1, targets[:, None])[:, 0]
+    with torch.no_grad():
+        probabilities = (logits - normaliser[:, None]).exp()
+        entropy = normaliser - (probabilities * logits).sum(-1)
+    return chosen - normaliser, entropy
