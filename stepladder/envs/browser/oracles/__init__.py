@@ -1,0 +1,8 @@
+"""Demonstrators by task name."""
+
+from stepladder.envs.browser.oracles import clicking, typing
+from stepladder.envs.browser.oracles.screen import Oracle, OracleError, Screen, Turn
+
+ORACLES: dict[str, Oracle] = {**clicking.ORACLES, **typing.ORACLES}
+
+__all__ = ["ORACLES", "Oracle", "OracleError", "Screen", "Turn"]
