@@ -1,0 +1,63 @@
+# Stepladder. Every target first sets up what it needs in .venv and says what it does; `make` alone lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Settings: make setup PYTHON=python3.12 TORCH_OPTIONS="--index-url https://download.pytorch.org/whl/cpu"
+PYTHON ?= python3
+TORCH_OPTIONS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: help setup demo test check clean chromium chromium-full
+
+help:
+	@echo "make setup    a virtual environment in .venv, the packages, Chromium"
+	@echo "make demo     the demonstration: train an agent from nothing on this machine, evaluate it, write a report (runs/demo)"
+	@echo "make test     the tests"
+	@echo "make check    lint, format and types"
+	@echo "make clean    remove .venv, runs and caches"
+
+setup: .venv/ready chromium
+	@echo "== ready: try '$(BIN)/stepladder --help'"
+
+.venv/bin/python:
+	@echo "== virtual environment in .venv, with $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Stepladder needs Python 3.11 or newer; say which one: make setup PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv .venv \
+	  || { rm -rf .venv; echo "Python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+.venv/ready: .venv/bin/python pyproject.toml constraints.txt
+	@echo "== packages into .venv (PyTorch first, at the exact version of constraints.txt)"
+	@$(PIP) --quiet $(TORCH_OPTIONS) "$$(grep '^torch==' constraints.txt)"
+	@$(PIP) --quiet -e ".[browser,train,dev]"
+	@touch $@
+
+chromium: .venv/ready
+	@dev/install_chromium.sh $(BIN)/python shell
+
+chromium-full: .venv/ready
+	@dev/install_chromium.sh $(BIN)/python full
+
+demo: setup
+	@echo "== the demonstration, into runs/demo; interrupt it whenever you like, the same command goes on"
+	@$(BIN)/stepladder demo
+
+test: setup chromium-full
+	@echo "== tests, two at a time"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+check: .venv/ready
+	@echo "== lint"
+	@$(BIN)/ruff check .
+	@echo "== format"
+	@$(BIN)/ruff format --check .
+	@echo "== types"
+	@$(BIN)/mypy
+
+clean:
+	@echo "== removing .venv, runs and caches"
+	@rm -rf .venv runs build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
