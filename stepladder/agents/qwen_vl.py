@@ -1,0 +1,110 @@
+"""Qwen3-VL's dialect: one `computer_use` tool call a turn, coordinates 0..1000 across the screenshot.
+
+    Action: Click the search box
+    <tool_call>
+    {"name": "computer_use", "arguments": {"action": "left_click", "coordinate": [512, 230]}}
+    </tool_call>
+
+What is written is always this form. What is read may also stand on one line, lack the closing tag or both tags, begin with a
+<think> block, use other names for actions and keys, or leave out the outer object.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from stepladder.agents import history
+from stepladder.agents.coordinates import RelativeCoordinates
+from stepladder.agents.qwen_arguments import ArgumentError, from_arguments, to_arguments
+from stepladder.agents.qwen_prompt import TOOL_NAME, opening_text, system_text
+from stepladder.agents.tool_call import CLOSE, read_call, split_thought, write_call, write_thought
+from stepladder.interfaces import ParseError
+from stepladder.types import Action, Message, Observation, Step, Task
+
+Thought = Literal["none", "action", "full"]
+System = Literal["full", "short", "none"]
+
+
+class QwenVLAgent:
+    """The dialect of Qwen3-VL, Qwen2.5-VL-style tool calls and EvoCUA.
+
+    `screenshots` is the number of pictures in a prompt, the current one included. `thought` says what is written before the call:
+    nothing, the one "Action:" line, or the whole thought. `system` chooses the tool description: Qwen's own, one line, or none;
+    with "full" the user's text is Qwen's own too. Coordinates are rounded to multiples of `grid` thousandths of the screen.
+    Raises ValueError for options out of range.
+    """
+
+    name = "qwen_vl"
+    stop = (CLOSE,)
+
+    def __init__(self, screenshots: int = 1, thought: Thought = "none", system: System = "short", grid: int = 1) -> None:
+        if screenshots < 1:
+            raise ValueError(f"screenshots is {screenshots}; it must be at least 1")
+        for option, value, allowed in (("thought", thought, get_args(Thought)), ("system", system, get_args(System))):
+            if value not in allowed:
+                raise ValueError(f"{option} is {value!r}; it must be one of {', '.join(allowed)}")
+        self.screenshots = screenshots
+        self.thought = thought
+        self.system = system
+        self.coordinates = RelativeCoordinates(grid=grid)
+
+    def prompt(self, task: Task, steps: Sequence[Step], observation: Observation) -> tuple[Message, ...]:
+        """The messages for the next decision; see `Agent.prompt`."""
+        messages = history.window(
+            steps,
+            observation,
+            screenshots=self.screenshots,
+            describe=self._describe,
+            reply=self._reply,
+            opening=lambda lines, seen: opening_text(self.system, task.instruction, lines, seen.text),
+            follow_up=_follow_up,
+        )
+        system = system_text(self.system, self.coordinates.scale)
+        return (Message("system", (system,)), *messages) if system else messages
+
+    def parse(self, text: str, observation: Observation) -> tuple[str, Action]:
+        """(thought, action) of a reply. Raises ParseError and nothing else."""
+        call = read_call(text)
+        if call.name not in (None, TOOL_NAME):
+            raise ParseError(f"unknown tool {call.name!r}; it must be {TOOL_NAME!r}", call.start)
+        try:
+            action = from_arguments(call.arguments, self.coordinates, observation.screenshot)
+        except ArgumentError as error:
+            raise ParseError(str(error), max(text.find(f'"{error.field}"', call.start), call.start)) from None
+        return call.thought, action
+
+    def format(self, thought: str, action: Action, observation: Observation) -> str:
+        """The reply that says `action`. Raises ValueError for an action or a thought that cannot be written in this dialect."""
+        arguments = to_arguments(action, self.coordinates, observation.screenshot)
+        return write_thought(thought, self.thought) + write_call(TOOL_NAME, arguments)
+
+    def _describe(self, step: Step) -> str:
+        """One line for a step that is no longer shown: its "Action:" line, or the call in short."""
+        if step.action is None:
+            return f"unreadable reply ({step.error})"
+        line = split_thought(step.thought)[1].removeprefix("Action:").strip()
+        if line and self.thought != "none":
+            return line
+        arguments = to_arguments(step.action, self.coordinates, step.observation.screenshot)
+        return " ".join(_short(field, value, step.action.kind) for field, value in arguments.items())
+
+    def _reply(self, step: Step) -> str:
+        if step.action is None:
+            return ""
+        return self.format(step.thought, step.action, step.observation)
+
+
+def _follow_up(previous: Step, observation: Observation) -> str:
+    """What stands beside a picture after the first: a complaint about the reply before it, and what the environment says."""
+    complaint = f"Your last reply could not be read: {previous.error}" if previous.error else ""
+    return "\n".join(part for part in (complaint, observation.text) if part)
+
+
+def _short(field: str, value: object, kind: str) -> str:
+    if field == "keys" and isinstance(value, list):
+        return "+".join(value)
+    if field == "text" and kind in ("type", "done", "fail"):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
