@@ -17,7 +17,7 @@ IMAGE_TOKEN = "<|image_pad|>"
 VIDEO_TOKEN = "<|video_pad|>"
 
 
-class ImageTextProcessor(Qwen3VLProcessor):  # type: ignore[misc]
+class ImageTextProcessor(Qwen3VLProcessor):
     """`processor(text=[...], images=[...])` and `apply_chat_template`, as of Qwen3-VL, for pictures only."""
 
     @classmethod

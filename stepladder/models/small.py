@@ -75,9 +75,7 @@ def build_model(sizes: SmallModel, tokenizer: PreTrainedTokenizerBase, seed: int
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: Qwen3VLForConditionalGeneration = Qwen3VLForConditionalGeneration._from_config(
-            config, attn_implementation="sdpa"
-        )
+        model: Qwen3VLForConditionalGeneration = Qwen3VLForConditionalGeneration._from_config(config, attn_implementation="sdpa")
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model

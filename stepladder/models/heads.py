@@ -1,0 +1,95 @@
+"""Heads that exist during training only; the checkpoint that is exported does not have them.
+
+`PerceptionHead` teaches the vision tower what stands under each visual token, far more directly than a loss on a reply can: which
+word (by the language model's own word embeddings, so that what is seen and what is asked meet in one space), which letters, which
+kind of widget, and where the centre of the thing to click is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789#@-+=.,:/'"
+LETTER_SLOTS = 10
+BLANK_LETTER = len(LETTERS)
+NOTHING_WEIGHT = 0.2
+
+
+@dataclass
+class VisualTargets:
+    """What stands under V visual tokens: `label` int64[V] (0 nothing, then kinds, then words; -100 unknown), `letters`
+    int64[V, LETTER_SLOTS] (-100 where there is no word, BLANK_LETTER after its end), `centre` float32[V, 2] in 0..1 of the
+    screenshot's width and height, meaningful where label > 0 or letters are given (`located` bool[V])."""
+
+    label: Tensor
+    letters: Tensor
+    centre: Tensor
+    located: Tensor
+
+    def counts(self) -> dict[str, float]:
+        """The denominators of the three losses."""
+        return {
+            "word": float(torch.where(self.label == 0, NOTHING_WEIGHT, 1.0)[self.label >= 0].sum()),
+            "letters": float((self.letters >= 0).sum()),
+            "centre": float(self.located.sum() * 2),
+        }
+
+
+class PerceptionHead(nn.Module):
+    """Classes are: 0 nothing, 1..K the widget kinds, then one per word that is a single token of the vocabulary."""
+
+    def __init__(self, hidden: int, kinds: Sequence[str], words: Mapping[str, int]) -> None:
+        super().__init__()
+        self.kinds = tuple(kinds)
+        self.words = tuple(words)
+        self.word_ids: Tensor
+        self.register_buffer("word_ids", torch.tensor(list(words.values()), dtype=torch.int64))
+        self.other = nn.Parameter(torch.randn(1 + len(kinds), hidden) * 0.02)
+        self.centre = nn.Linear(hidden, 2)
+        self.letters = nn.Linear(hidden, LETTER_SLOTS * (len(LETTERS) + 1))
+        self.label_of = {kind: 1 + i for i, kind in enumerate(self.kinds)}
+        self.word_label = {word: 1 + len(self.kinds) + i for i, word in enumerate(self.words)}
+
+    def losses(self, visual: Tensor, embeddings: Tensor, targets: VisualTargets) -> dict[str, Tensor]:
+        """Sums (not means) of the word, letter and centre losses over visual tokens float[V, hidden]; `embeddings` is the language
+        model's input embedding matrix."""
+        features = visual.float()
+        features = features * torch.rsqrt(features.pow(2).mean(-1, keepdim=True) + 1e-6)
+        classes = torch.cat([self.other, embeddings[self.word_ids].float()])
+        weight = torch.ones(len(classes))
+        weight[0] = NOTHING_WEIGHT
+        word = F.cross_entropy(features @ classes.T, targets.label, weight=weight, ignore_index=-100, reduction="sum")
+        located = targets.located
+        centre = (self.centre(features[located]) - targets.centre[located]).abs().sum()
+        written = (targets.letters >= 0).any(1)
+        logits = self.letters(features[written]).view(-1, len(LETTERS) + 1)
+        letters = F.cross_entropy(logits, targets.letters[written].reshape(-1), ignore_index=-100, reduction="sum")
+        return {"word": word, "letters": letters, "centre": centre}
+
+    @torch.no_grad()
+    def accuracy(self, visual: Tensor, embeddings: Tensor, targets: VisualTargets) -> dict[str, tuple[float, float]]:
+        """(hits, n): label of the visual tokens that show a known word or a widget, and all letters of a word right."""
+        features = visual.float()
+        features = features * torch.rsqrt(features.pow(2).mean(-1, keepdim=True) + 1e-6)
+        classes = torch.cat([self.other, embeddings[self.word_ids].float()])
+        shown = targets.label > 0
+        hits = (features[shown] @ classes.T).argmax(-1) == targets.label[shown]
+        written = (targets.letters >= 0).any(1)
+        guess = self.letters(features[written]).view(-1, LETTER_SLOTS, len(LETTERS) + 1).argmax(-1)
+        exact = (guess == targets.letters[written]).all(1)
+        return {
+            "word": (float(hits.sum()), float(shown.sum())),
+            "letters": (float(exact.sum()), float(written.sum())),
+        }
+
+
+def letter_targets(word: str) -> list[int]:
+    """LETTER_SLOTS letter classes of a word; letters outside LETTERS are unknown (-100), words longer than the slots are cut."""
+    known = [LETTERS.find(letter) for letter in word[:LETTER_SLOTS]]
+    codes = [code if code >= 0 else -100 for code in known]
+    return codes + [BLANK_LETTER] * (LETTER_SLOTS - len(codes))
