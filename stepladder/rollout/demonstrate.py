@@ -1,0 +1,143 @@
+"""Episodes that the environment itself acts out: demonstrations for behaviour cloning and perception."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import AsyncGenerator, AsyncIterator
+from random import Random
+from typing import Protocol, cast, runtime_checkable
+
+from stepladder.interfaces import Demonstrator, Environment, EnvironmentFailure, EnvironmentTimeout
+from stepladder.rollout.episode import Deadlines
+from stepladder.types import Action, ImageRef, Limits, Observation, Region, Status, Step, Task, Trajectory
+
+Regions = tuple[Region, ...]
+
+
+@runtime_checkable
+class HasRegions(Protocol):
+    """An environment that knows where things are on its screen."""
+
+    async def regions(self) -> Regions: ...
+
+
+class _Recorder:
+    """Steps an environment and writes down what happens."""
+
+    def __init__(self, environment: Environment, limits: Limits, regions: bool) -> None:
+        self.environment = environment
+        self.deadlines = Deadlines(limits)
+        self.observation: Observation | None = None
+        self.steps: list[Step] = []
+        self.regions: list[Regions] = []
+        self._with_regions = regions
+
+    async def look(self) -> Regions:
+        assert isinstance(self.environment, HasRegions)
+        return await self.deadlines.call("regions", self.environment.regions())
+
+    async def act(self, thought: str, action: Action) -> None:
+        assert self.observation is not None
+        if self._with_regions:
+            self.regions.append(await self.look())
+        self.steps.append(Step(self.observation, action, thought))
+        self.observation = await self.deadlines.call("step", self.environment.step(action), extra=action.seconds)
+
+
+async def run_demonstration(
+    environment: Environment,
+    task: Task,
+    seed: int,
+    *,
+    limits: Limits,
+    mistakes: Random | None = None,
+    regions: bool = False,
+) -> tuple[Trajectory, list[Regions]]:
+    """The environment's own solution of `task`, graded as any other episode, and the regions on screen before each step.
+
+    With `mistakes`, one click beside everything comes first, so that a learner sees how to go on from a step that achieved
+    nothing; the number of such leading steps stands in `parts["mistakes"]`, and training gives them no loss. The list of regions
+    is empty unless `regions` is set. Raises TypeError when the environment cannot demonstrate, or has no regions where they are
+    needed.
+    """
+    if not isinstance(environment, Demonstrator):
+        raise TypeError(f"{type(environment).__name__} cannot demonstrate: it has no method solve()")
+    if (regions or mistakes is not None) and not isinstance(environment, HasRegions):
+        raise TypeError(f"{type(environment).__name__} has no method regions()")
+    recorder = _Recorder(environment, limits, regions)
+    maximum = task.max_steps if limits.max_steps is None else limits.max_steps
+    wrong = 0
+    reward, error = None, None
+    status: Status
+    try:
+        recorder.observation = await recorder.deadlines.call("reset", environment.reset(task, seed))
+        if mistakes is not None and recorder.observation.screenshot is not None:
+            place = empty_place(recorder.observation.screenshot, await recorder.look(), mistakes)
+            if place is not None:
+                await recorder.act("", Action("click", *place))
+                wrong = 1
+        status = await _act_out(recorder, environment, maximum + wrong)
+        reward = float(await recorder.deadlines.call("evaluate", environment.evaluate()))
+    except EnvironmentTimeout as failure:
+        status, error = "timeout", str(failure)
+    except EnvironmentFailure as failure:
+        status, error = "env_error", str(failure)
+    trajectory = Trajectory(
+        id=f"{task.id}-{seed}-{'recovery' if mistakes is not None else 'oracle'}-0",
+        task=getattr(environment, "task", task),
+        steps=tuple(recorder.steps),
+        final=recorder.observation,
+        status=status,
+        reward=reward,
+        parts={"mistakes": float(wrong)} if wrong else {},
+        seed=seed,
+        policy="oracle",
+        error=error,
+    )
+    return trajectory, recorder.regions
+
+
+async def _act_out(recorder: _Recorder, demonstrator: Demonstrator, maximum: int) -> Status:
+    solution = cast(AsyncGenerator[tuple[str, Action], None], demonstrator.solve())
+    async with contextlib.aclosing(solution):
+        while recorder.observation is not None and not recorder.observation.done:
+            step = await recorder.deadlines.call("solve", _next(solution))
+            if step is None:
+                break
+            if len(recorder.steps) >= maximum:
+                return "max_steps"
+            thought, action = step
+            await recorder.act(thought, action)
+            if action.kind in ("done", "fail"):
+                return "done" if action.kind == "done" else "gave_up"
+    return "done"
+
+
+async def _next(solution: AsyncIterator[tuple[str, Action]]) -> tuple[str, Action] | None:
+    return await anext(solution, None)
+
+
+def empty_place(screen: ImageRef, regions: Regions, generator: Random) -> tuple[float, float] | None:
+    """A point (x, y) in pixels where nothing is: half of the time close to a region, as a near miss would be, else anywhere.
+
+    None when 200 attempts find none.
+    """
+    boxes = [box for region in regions for box in (region.box, region.target) if box is not None]
+    for _ in range(200):
+        if boxes and generator.random() < 0.5:
+            left, top, width, height = generator.choice(boxes)
+            angle, gap = generator.uniform(0, 2 * math.pi), generator.uniform(3, 15)
+            x = left + width / 2 + math.cos(angle) * (width / 2 + gap)
+            y = top + height / 2 + math.sin(angle) * (height / 2 + gap)
+        else:
+            x, y = generator.uniform(0, screen.width - 1), generator.uniform(0, screen.height - 1)
+        inside = 0 <= x <= screen.width - 1 and 0 <= y <= screen.height - 1
+        if inside and not any(_near(x, y, box) for box in boxes):
+            return x, y
+    return None
+
+
+def _near(x: float, y: float, box: tuple[float, float, float, float], margin: float = 2.0) -> bool:
+    left, top, width, height = box
+    return left - margin <= x <= left + width + margin and top - margin <= y <= top + height + margin
