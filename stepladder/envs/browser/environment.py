@@ -1,0 +1,401 @@
+"""BrowserEnvironment: one episode at a time in a page of Chromium. Subclasses say where a task starts and how it is graded."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import numpy as np
+
+from stepladder.envs.browser.actions import CannotDo, InputCall, InputState, input_calls, key_name, release_all
+from stepladder.envs.browser.dialogs import DialogState
+from stepladder.envs.browser.host import BrowserContext, BrowserHost
+from stepladder.envs.browser.page import WORLD, DialogOpened, Page, PageClosed, ScriptError
+from stepladder.envs.browser.select import SELECT_SCRIPT
+from stepladder.envs.browser.tree import DIGEST_SCRIPT, REGIONS_SCRIPT, accessibility_tree, parse_regions
+from stepladder.images import ImageStore, encode_png
+from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
+from stepladder.types import Action, Observation, Region, Task
+
+MAX_WAIT = 10.0
+
+
+class BrowserEnvironment:
+    """The base of all browser environments.
+
+    A subclass implements `_start` (go to the task's page, return the task with its instruction filled in), `_score`, and may set
+    `finished_script`, a JavaScript expression that is true once the page has ended the episode, `page_scripts`, JavaScript that
+    runs in every document before the page's own, `_wants_url`, and `shortcuts` (False: keys such as ctrl+w and F5 go to the page
+    alone).
+
+    images         where screenshots go
+    host           a running browser to share; by default the environment has its own
+    width, height  viewport in pixels, the size of every screenshot
+    tree           also give the accessibility tree with every observation
+    chromium       path of the browser; see `find_chromium`
+    fresh_context  a new browser context (cookies, storage, pages) for every episode; without it a subclass may keep the page
+    deadline       seconds that one call (reset, step, evaluate) may take
+    """
+
+    finished_script = "false"
+    page_scripts: tuple[str, ...] = ()
+    shortcuts = True
+
+    def __init__(
+        self,
+        images: ImageStore,
+        *,
+        host: BrowserHost | None = None,
+        width: int = 1280,
+        height: int = 720,
+        tree: bool = False,
+        chromium: str | os.PathLike[str] | None = None,
+        fresh_context: bool = True,
+        deadline: float = 10.0,
+    ) -> None:
+        if width < 16 or height < 16:
+            raise ValueError(f"a viewport of {width} x {height} pixels is too small; 16 x 16 is the least")
+        self.images = images
+        self.width, self.height = width, height
+        self.tree = tree
+        self.fresh_context = fresh_context
+        self.deadline = deadline
+        self.task = Task("", "", "")
+        self._owns_host = host is None
+        self._host = host if host is not None else BrowserHost(chromium)
+        self._host.users.add(self)
+        self._context: BrowserContext | None = None
+        self._page: Page | None = None
+        self._serve: dict[str, str] = {}
+        self._input = InputState()
+        self._dialog: DialogState | None = None
+        self._messages: list[str] = []
+        self._last: Observation | None = None
+        self._seen: set[str] = set()
+        self._broken = False
+
+    @classmethod
+    async def create_many(cls, images: ImageStore, count: int, **options: Any) -> list[Self]:
+        """`count` environments that share one Chromium, each with a browser context of its own. The last one to close ends it."""
+        if options.get("host") is None:
+            options["host"] = BrowserHost(options.pop("chromium", None))
+        environments = [cls(images, **options) for _ in range(count)]
+        for environment in environments:
+            environment._owns_host = True
+        return environments
+
+    # ------------------------------------------------------------------------------------------- what subclasses implement
+
+    async def _start(self, task: Task, seed: int) -> Task:
+        """Bring the page to the start of `task` (with `_navigate`, `_serve`) and return it with its instruction filled in."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how a task starts")
+
+    async def _score(self) -> float:
+        """The task reward in [0, 1] of the page as it is."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how a task is graded")
+
+    def _allowed(self, url: str) -> bool:
+        """Whether the pages of the present task may fetch `url`. Nothing by default; `_serve` and data: need no permission."""
+        return False
+
+    # ------------------------------------------------------------------------------------------------------ the environment
+
+    async def reset(self, task: Task, seed: int) -> Observation:
+        """Start `task` in a fresh browser context (or the old page, see `fresh_context`). Raises EnvironmentFailure."""
+        async with self._guard("reset", self._host.launch_timeout + self.deadline):
+            await self._open()
+        async with self._guard("reset", self.deadline):
+            self.task = await self._start(task, seed)
+            return await self._observe()
+
+    async def step(self, action: Action) -> Observation:
+        """Carry out one action and show the settled result; `Observation.text` says what could not be done."""
+        if self._page is None or self._last is None:
+            raise EnvironmentFailure("the environment was not reset, or it failed, before this step")
+        wait = min(max(action.seconds, 0.0), MAX_WAIT) if action.kind == "wait" else 0.0
+        async with self._guard("step", self.deadline + wait):
+            try:
+                await self._act(action)
+            except CannotDo as error:
+                self._messages.append(str(error))
+            except DialogOpened:
+                pass  # the observation shows it
+            return await self._observe()
+
+    async def evaluate(self) -> float:
+        """The task reward in [0, 1]. Open dialogs are dismissed first: a page that waits for one cannot be graded."""
+        if self._page is None:
+            raise EnvironmentFailure("the environment was not reset, or it failed, before it was graded")
+        async with self._guard("evaluate", self.deadline):
+            while True:
+                try:
+                    await self._dismiss_dialogs()
+                    return await self._score()
+                except DialogOpened:
+                    continue
+
+    async def close(self) -> None:
+        """End everything. The browser ends with its last environment, unless it was given by the caller."""
+        await self._drop_context()
+        self._host.users.discard(self)
+        if self._owns_host and not self._host.users:
+            await self._host.close()
+
+    async def evaluate_script(self, js: str) -> Any:
+        """JSON value of a JavaScript expression in the current page. Raises ScriptError when it throws."""
+        async with self._guard("evaluate_script", self.deadline):
+            return await self._current().evaluate(js)
+
+    async def regions(self) -> tuple[Region, ...]:
+        """Every visible word and widget of the current page with its box and the widget it belongs to."""
+        async with self._guard("regions", self.deadline):
+            return parse_regions(await self._current().evaluate_apart("stepladder.regions()"))
+
+    # --------------------------------------------------------------------------------------------------- opening and ending
+
+    async def _open(self) -> None:
+        """Have a page that works: a fresh one, or with `fresh_context` False the old one when it is still good."""
+        reusable = not self._broken and self._context is not None and self._host.alive and self._context.pages
+        if reusable and not self.fresh_context:
+            await self._tidy()
+        else:
+            await self._drop_context()
+            self._context = await self._host.new_context(self.width, self.height)
+            self._context.prepare = self._prepare
+            self._seen = set()
+            self._page = await self._context.new_page()
+            self._input = InputState()
+        self._broken = False
+        self._dialog, self._last, self._messages = None, None, []
+        self._serve.clear()
+
+    async def _tidy(self) -> None:
+        """Make the page that is kept like a new one, as far as browser and hands go."""
+        assert self._context is not None
+        await self._dismiss_dialogs()
+        for extra in self._context.pages[1:]:
+            await extra.close()
+        self._page = self._context.pages[0]
+        await self._send(self._page, release_all(self._input))
+        self._input = InputState()
+        await self._send(self._page, input_calls(Action("move"), self._input, self.width, self.height))
+
+    async def _drop_context(self) -> None:
+        """Close the context of the last episode; a browser that does not obey is killed."""
+        context, self._context, self._page, self._last = self._context, None, None, None
+        if context is None:
+            return
+        if self._broken and len(self._host.users) == 1:
+            self._host.kill()
+            return
+        try:
+            await context.close()
+        except EnvironmentFailure:
+            self._host.kill()
+
+    @asynccontextmanager
+    async def _guard(self, what: str, seconds: float) -> AsyncIterator[None]:
+        """Failures become EnvironmentFailure or, after `seconds`, EnvironmentTimeout; either way the page is given up."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            self._broken = True
+            await self._drop_context()
+            raise EnvironmentTimeout(f"{what}: the page did not answer within {seconds:g} s") from None
+        except (ScriptError, DialogOpened):
+            raise  # the page itself is well
+        except EnvironmentFailure:
+            self._broken = True
+            await self._drop_context()
+            raise
+        except asyncio.CancelledError:
+            self._broken = True
+            raise
+
+    def _prepare(self, page: Page) -> None:
+        page.allow = self._allowed
+        page.serve = self._serve
+        page.scripts = [(SELECT_SCRIPT, WORLD), (DIGEST_SCRIPT, WORLD), (REGIONS_SCRIPT, WORLD)]
+        page.scripts += [(source, "") for source in self.page_scripts]
+
+    async def _navigate(self, url: str) -> None:
+        """Go to `url`, which `_allowed` or `_serve` must let through, and wait until it has loaded."""
+        await self._current().navigate(url)
+
+    def _current(self) -> Page:
+        if self._page is None:
+            raise EnvironmentFailure("the environment was not reset, or it failed")
+        return self._page
+
+    # ------------------------------------------------------------------------------------------------------------- acting
+
+    async def _act(self, action: Action) -> None:
+        page = self._current()
+        if self._dialog is not None:
+            await self._answer_dialog(self._dialog, action)
+            return
+        if action.kind in ("done", "fail"):
+            return
+        if action.kind == "wait":
+            await self._wait(min(max(action.seconds, 0.0), MAX_WAIT) if action.seconds == action.seconds else 0.0)
+            return
+        if action.kind == "call":
+            raise CannotDo(f"this page offers no function {action.name!r}")
+        if action.kind == "key" and self.shortcuts and await self._shortcut("+".join(key_name(name) for name in action.keys)):
+            return
+        await self._send(page, input_calls(action, self._input, self.width, self.height))
+
+    async def _send(self, page: Page, calls: list[InputCall]) -> None:
+        """Send input without waiting in between, let a frame deliver it, and wait until the page has handled it."""
+        sent = []
+        try:
+            for call in calls:
+                if call is None:
+                    await page.frame()
+                else:
+                    sent.append(page.request(*_as_drag(page, call)))
+            await page.frame()
+            for request in sent:
+                await page.answer(request)
+            await page.frame()
+        except PageClosed:
+            page.drag_data = None  # the action closed its own page
+
+    async def _wait(self, seconds: float) -> None:
+        """Real time passes, for pages with timers; frames go on."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while loop.time() < end:
+            await self._current().frame()
+            await asyncio.sleep(min(0.02, max(0.0, end - loop.time())))
+
+    async def _shortcut(self, keys: str) -> bool:
+        """Keys that the browser itself would handle; False when these go to the page."""
+        page, context = self._current(), self._context
+        assert context is not None
+        if keys in ("ctrl+r", "f5", "ctrl+shift+r", "shift+f5"):
+            await page.call("Page.reload")
+            await page.loaded()
+        elif keys in ("alt+left", "alt+right"):
+            if not await page.go(-1 if keys == "alt+left" else 1):
+                raise CannotDo("there is no page to go to in the history")
+        elif keys in ("ctrl+w", "ctrl+f4"):
+            if len(context.pages) == 1:
+                raise CannotDo("the last tab cannot be closed")
+            await page.close()
+        elif keys == "ctrl+t":
+            await context.new_page()
+        elif keys in ("ctrl+tab", "ctrl+shift+tab", "ctrl+pagedown", "ctrl+pageup"):
+            step = 1 if keys in ("ctrl+tab", "ctrl+pagedown") else -1
+            self._page = context.pages[(context.pages.index(page) + step) % len(context.pages)]
+            await self._page.call("Page.bringToFront")
+        else:
+            return False
+        return True
+
+    async def _answer_dialog(self, state: DialogState, action: Action) -> None:
+        verdict = state.act(action, self.width, self.height)
+        if verdict is not None:
+            self._dialog = None
+            await self._current().answer_dialog(verdict == "accept", state.typed)
+            await self._current().frame()
+
+    async def _dismiss_dialogs(self) -> None:
+        page = self._current()
+        while page.dialog is not None:
+            self._dialog = None
+            await page.answer_dialog(False)
+
+    # ---------------------------------------------------------------------------------------------------------- observing
+
+    async def _observe(self) -> Observation:
+        """The settled page as an observation."""
+        while True:
+            await self._follow_pages()
+            page = self._current()
+            try:
+                return await self._observe_page(page)
+            except DialogOpened:
+                return self._observe_dialog(page)
+            except PageClosed:
+                continue  # another page is shown then
+
+    async def _observe_page(self, page: Page) -> Observation:
+        await page.loaded()
+        asked = page.request_evaluation(f"Boolean({self.finished_script})")
+        digest = await page.evaluate_apart("stepladder.digest()")
+        done = (await page.answer(asked))["result"].get("value") is True
+        tree = await accessibility_tree(page) if self.tree else None
+        screenshot = await page.screenshot()
+        self._last = Observation(self.images.put(screenshot), tree, self._text(page), digest["url"], str(digest["key"]), done)
+        return self._last
+
+    def _observe_dialog(self, page: Page) -> Observation:
+        """A page with an open dialog: the last screenshot with the dialog over it."""
+        if page.dialog is None:
+            raise EnvironmentFailure("a dialog closed by itself")
+        if self._dialog is None or self._dialog.dialog is not page.dialog:
+            self._dialog = DialogState.of(page.dialog)
+        state = self._dialog
+        if page.last_screenshot is None:
+            page.last_screenshot = _blank(self.width, self.height)
+        screenshot = self.images.put(state.draw(page.last_screenshot))
+        tree = state.elements(self.width, self.height) if self.tree else None
+        key = hashlib.sha256(f"{self._last.state_key if self._last else ''}|{state.text}".encode()).hexdigest()[:14]
+        url = self._last.url if self._last else ""
+        return Observation(screenshot, tree, self._text(page, state.text), url, key)
+
+    async def _follow_pages(self) -> None:
+        """Show the newest page; when the page shown is gone, the one that opened it, or the last one that is left."""
+        context, page = self._context, self._page
+        if context is None or page is None:
+            raise EnvironmentFailure("the environment was not reset, or it failed")
+        fresh = [other for other in context.pages if other.target not in self._seen]
+        if fresh:
+            page = fresh[-1]
+            await page.ready
+            if self._seen:
+                self._messages.append("a new tab was opened and is shown")
+        elif page not in context.pages:
+            if not context.pages:
+                raise EnvironmentFailure(f"no page is left: {page.ended.args[0] if page.ended else 'the browser ended'}")
+            page = next((other for other in context.pages if other.target == page.opener), context.pages[-1])
+            self._messages.append("the tab was closed; another one is shown")
+        if page is not self._page:
+            self._page, self._dialog = page, None
+            await page.call("Page.bringToFront")
+        self._seen = {other.target for other in context.pages}
+
+    def _text(self, page: Page, *more: str) -> str:
+        """What has been gathered for `Observation.text` since the last observation."""
+        assert self._context is not None
+        lines, self._messages = [*more, *self._messages], []
+        for one in self._context.pages:
+            refused, one.refused = one.refused, []
+            lines += [f"navigation to {url[:200]} was refused: this task does not allow it" for url in dict.fromkeys(refused)]
+        downloads, self._context.refused_downloads = self._context.refused_downloads, []
+        lines += [f"the download of {name[:200]} was refused" for name in downloads]
+        return "\n".join(lines)
+
+
+def _as_drag(page: Page, call: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """While the page drags something by itself (HTML drag and drop), the mouse's moves and release move and drop that."""
+    method, params = call
+    if page.drag_data is None or method != "Input.dispatchMouseEvent":
+        return call
+    kind = {"mouseMoved": "dragOver", "mouseReleased": "drop"}.get(params["type"])
+    if kind is None:
+        return call
+    drag = {"type": kind, "x": params["x"], "y": params["y"], "data": page.drag_data, "modifiers": params["modifiers"]}
+    if kind == "drop":
+        page.drag_data = None
+    return "Input.dispatchDragEvent", drag
+
+
+def _blank(width: int, height: int) -> bytes:
+    return encode_png(np.full((height, width, 3), 255, dtype=np.uint8))

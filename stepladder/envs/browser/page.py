@@ -1,0 +1,365 @@
+"""One page (tab or pop-up window) of a browser: scripts, frames, screenshots, navigation, dialogs, refused requests."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stepladder.envs.browser.cdp import BrowserGone, Connection, ProtocolError
+from stepladder.interfaces import EnvironmentFailure
+
+#: Our own scripts run in a world of this name: they see the page's DOM, the page cannot see or break them.
+WORLD = "stepladder"
+_STALE_CONTEXT = (
+    "Cannot find context",
+    "Execution context was destroyed",
+    "uniqueContextId not found",
+    "Inspected target navigated",
+)
+
+
+class ScriptError(EnvironmentFailure):
+    """JavaScript that was evaluated in a page threw."""
+
+
+class PageClosed(EnvironmentFailure):
+    """The page was closed, by itself or by an action."""
+
+
+class DialogOpened(EnvironmentFailure):
+    """The page shows a dialog; its scripts and frames stand still until the dialog is answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialog:
+    """`kind` is "alert", "confirm", "prompt" or "beforeunload"."""
+
+    kind: str
+    message: str
+    default: str = ""
+
+
+class Page:
+    """One page. Made by its BrowserContext, which gives it its session; usable once `ready` is done.
+
+    Set these before it is prepared:
+    allow     decides for every requested URL whether it may be fetched; a refused one is noted in `refused`
+    serve     bodies (HTML) by URL, answered without any network
+    scripts   JavaScript that runs in every new document before the page's own, with the name of its world ("" is the page's)
+    """
+
+    def __init__(
+        self, connection: Connection, session: str, target: str, *, opener: str | None, width: int, height: int, begin_frames: bool
+    ) -> None:
+        self.connection, self.session, self.target, self.opener = connection, session, target, opener
+        self.width, self.height, self.begin_frames = width, height, begin_frames
+        self.allow: Callable[[str], bool] = lambda url: False
+        self.serve: Mapping[str, str] = {}
+        self.scripts: list[tuple[str, str]] = []
+        self.refused: list[str] = []
+        self.dialog: Dialog | None = None
+        self.drag_data: dict[str, Any] | None = None
+        self.frames: set[str] = {target}
+        self.ended: EnvironmentFailure | None = None
+        self.last_screenshot: bytes | None = None
+        self.ready: asyncio.Future[None] = connection.loop.create_future()
+        self._loading: set[str] = set()
+        self._gone = asyncio.Event()
+        self._calm = asyncio.Event()
+        self._calm.set()
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._frame: asyncio.Future[dict[str, Any]] | None = None
+        self._world: int | None = None
+        connection.listen(session, self._on_event)
+
+    async def prepare(self) -> None:
+        """Install everything and let the page run. Completes `ready`."""
+        request = self.request
+        metrics = {"width": self.width, "height": self.height, "deviceScaleFactor": 1, "mobile": False}
+        calls = [request("Page.enable"), request("Inspector.enable")]
+        calls += [request("Fetch.enable", {"patterns": [{"urlPattern": "*"}]})]
+        calls += [request("Emulation.setFocusEmulationEnabled", {"enabled": True})]
+        calls += [request("Emulation.setDeviceMetricsOverride", metrics)]
+        calls += [request("Input.setInterceptDrags", {"enabled": True})]
+        for source, world in self.scripts:
+            calls += [
+                request("Page.addScriptToEvaluateOnNewDocument", {"source": source, "worldName": world, "runImmediately": True})
+            ]
+        calls += [request("Runtime.runIfWaitingForDebugger")]
+        try:
+            for call in calls:
+                await call
+        except EnvironmentFailure as error:
+            if not self.ready.done():
+                self.ready.set_exception(error)
+                self.ready.exception()
+            return
+        if not self.ready.done():
+            self.ready.set_result(None)
+
+    def end(self, error: EnvironmentFailure) -> None:
+        """The page is gone: whatever waits for it fails with `error`."""
+        if self.ended is None:
+            self.ended = error
+        self.connection.end_session(self.session, self.ended)
+        for waiter in [*self._waiters, self.ready]:
+            if not waiter.done():
+                waiter.set_exception(self.ended)
+                waiter.exception()
+        self._calm.set()
+        self._gone.set()
+
+    async def close(self) -> None:
+        """Close the page and wait until it is gone, or until it asks (beforeunload) whether it may."""
+        await self.call("Page.close")
+        while self.ended is None and self.dialog is None:
+            self._gone.clear()
+            await self._gone.wait()
+
+    # ------------------------------------------------------------------------------------------------------------- calls
+
+    def request(self, method: str, params: Mapping[str, Any] | None = None) -> asyncio.Future[dict[str, Any]]:
+        """Send a call now; await its answer with `answer`."""
+        if self.ended is not None:
+            raise self.ended
+        return self.connection.request(method, params, self.session)
+
+    async def answer(self, future: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
+        """The answer to a request. Raises DialogOpened when a dialog opens first; the request stays under way."""
+        if not future.done():
+            if self.dialog is not None:
+                raise DialogOpened(f"the page shows a dialog: {self.dialog.message}")
+            waiter: asyncio.Future[None] = self.connection.loop.create_future()
+            self._waiters.add(waiter)
+            future.add_done_callback(lambda _: _wake(waiter))
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
+        return future.result()
+
+    async def call(self, method: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return await self.answer(self.request(method, params))
+
+    # ----------------------------------------------------------------------------------------------------------- scripts
+
+    async def evaluate(self, expression: str) -> Any:
+        """JSON value of a JavaScript expression in the page's own world; promises are awaited. Raises ScriptError."""
+        return _value(await self._retry(lambda: self.request_evaluation(expression)), expression)
+
+    async def evaluate_apart(self, expression: str) -> Any:
+        """As `evaluate`, in our own world: the page's DOM without the page's variables."""
+        while True:
+            context = await self.world()
+            try:
+                return _value(await self.answer(self.request_evaluation(expression, context)), expression)
+            except ProtocolError as error:
+                if not _stale(error):
+                    raise
+                self._world = None
+
+    def request_evaluation(self, expression: str, context: int | None = None) -> asyncio.Future[dict[str, Any]]:
+        params: dict[str, Any] = {"expression": expression, "returnByValue": True, "awaitPromise": True, "userGesture": False}
+        if context is not None:
+            params["contextId"] = context
+        return self.request("Runtime.evaluate", params)
+
+    async def world(self) -> int:
+        """Id of our own world in the main frame's document."""
+        while self._world is None:
+            params = {"frameId": self.target, "worldName": WORLD, "grantUniveralAccess": True}
+            try:
+                self._world = int((await self.call("Page.createIsolatedWorld", params))["executionContextId"])
+            except ProtocolError as error:
+                if not _stale(error):
+                    raise
+        return self._world
+
+    async def _retry(self, ask: Callable[[], asyncio.Future[dict[str, Any]]]) -> dict[str, Any]:
+        """Ask again for as long as navigations take the document away before it answers; the caller's deadline ends it."""
+        while True:
+            try:
+                return await self.answer(ask())
+            except ProtocolError as error:
+                if not _stale(error):
+                    raise
+
+    # ------------------------------------------------------------------------------------------------------------ frames
+
+    async def frame(self) -> None:
+        """Let the page run one frame: animation callbacks, layout, paint."""
+        if self.begin_frames:
+            await self._begin_frame({})
+        else:
+            await self._retry(lambda: self.request_evaluation(_NEXT_FRAME))
+
+    async def screenshot(self) -> bytes:
+        """The page as PNG, `width` x `height` pixels."""
+        options = {"format": "png", "optimizeForSpeed": True}
+        while self.begin_frames:
+            data = (await self._begin_frame({"screenshot": options})).get("screenshotData")
+            if data:
+                self.last_screenshot = base64.b64decode(data)
+                return self.last_screenshot
+        self.last_screenshot = base64.b64decode((await self.call("Page.captureScreenshot", options))["data"])
+        return self.last_screenshot
+
+    async def _begin_frame(self, params: dict[str, Any]) -> dict[str, Any]:
+        if self._frame is not None:  # an earlier frame that a dialog interrupted: Chromium makes one at a time
+            earlier, self._frame = self._frame, None
+            try:
+                await self.answer(earlier)
+            except ProtocolError:
+                pass  # that frame was dropped with the document it was for
+            except DialogOpened:
+                self._frame = earlier
+                raise
+        while True:
+            self._frame = frame = self.request("HeadlessExperimental.beginFrame", params)
+            try:
+                result = await self.answer(frame)
+            except ProtocolError as error:
+                self._frame = None
+                if "pending" not in str(error):
+                    raise
+                continue
+            self._frame = None
+            return result
+
+    # -------------------------------------------------------------------------------------------------------- navigation
+
+    async def navigate(self, url: str) -> None:
+        """Go to `url` and wait until it has loaded. Raises EnvironmentFailure when it cannot be loaded."""
+        result = await self.call("Page.navigate", {"url": url})
+        if "errorText" in result:
+            raise EnvironmentFailure(f"{url} cannot be loaded: {result['errorText']}")
+        await self.loaded()
+
+    @property
+    def loading(self) -> bool:
+        return bool(self._loading)
+
+    async def loaded(self) -> None:
+        """Wait until nothing is loading; frames go on meanwhile, for pages that need them to get ready."""
+        while self._loading and self.ended is None and self.dialog is None:
+            try:
+                async with asyncio.timeout(0.05):
+                    await self._calm.wait()
+            except TimeoutError:
+                await self.frame()
+        if self.dialog is not None:
+            raise DialogOpened(f"the page shows a dialog: {self.dialog.message}")
+
+    async def go(self, offset: int) -> bool:
+        """Go `offset` entries through the history; False when there is no such entry."""
+        history = await self.call("Page.getNavigationHistory")
+        index = history["currentIndex"] + offset
+        if not 0 <= index < len(history["entries"]):
+            return False
+        await self.call("Page.navigateToHistoryEntry", {"entryId": history["entries"][index]["id"]})
+        await self.loaded()
+        return True
+
+    async def answer_dialog(self, accept: bool, text: str = "") -> None:
+        """Answer the open dialog and wait until the page goes on (or shows the next one)."""
+        self.dialog = None
+        await self.call("Page.handleJavaScriptDialog", {"accept": accept, "promptText": text})
+
+    # ------------------------------------------------------------------------------------------------------------ events
+
+    def _on_event(self, method: str, params: dict[str, Any]) -> None:
+        handler = _EVENTS.get(method)
+        if handler is not None:
+            handler(self, params)
+
+    def _on_dialog(self, params: dict[str, Any]) -> None:
+        self.dialog = Dialog(params["type"], params["message"], params.get("defaultPrompt") or "")
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(DialogOpened(f"the page shows a dialog: {params['message']}"))
+        self._calm.set()
+        self._gone.set()
+
+    def _on_started(self, params: dict[str, Any]) -> None:
+        self._loading.add(params["frameId"])
+        self._calm.clear()
+
+    def _on_stopped(self, params: dict[str, Any]) -> None:
+        self._loading.discard(params["frameId"])
+        if not self._loading:
+            self._calm.set()
+
+    def _on_frame(self, params: dict[str, Any]) -> None:
+        self.frames.add(params["frameId"])
+
+    def _on_frame_gone(self, params: dict[str, Any]) -> None:
+        if params["frameId"] != self.target and params.get("reason") != "swap":
+            self.frames.discard(params["frameId"])
+            self._on_stopped(params)
+
+    def _on_navigated(self, params: dict[str, Any]) -> None:
+        if "parentId" not in params["frame"]:
+            self._world = None
+
+    def _on_request(self, params: dict[str, Any]) -> None:
+        url: str = params["request"]["url"]
+        answer: dict[str, Any] = {"requestId": params["requestId"]}
+        document = url.partition("#")[0]
+        if document in self.serve:
+            body = base64.b64encode(self.serve[document].encode()).decode("ascii")
+            headers = [{"name": "Content-Type", "value": "text/html; charset=utf-8"}]
+            answer.update(responseCode=200, responseHeaders=headers, body=body)
+            self.connection.post("Fetch.fulfillRequest", answer, self.session)
+        elif self.allow(url):
+            self.connection.post("Fetch.continueRequest", answer, self.session)
+        else:
+            self.refused.append(url)
+            # An aborted navigation leaves the page where it is; any other reason would show an error page instead.
+            answer["errorReason"] = "Aborted" if params["resourceType"] == "Document" else "BlockedByClient"
+            self.connection.post("Fetch.failRequest", answer, self.session)
+
+    def _on_crash(self, params: dict[str, Any]) -> None:
+        self.end(EnvironmentFailure("the page crashed"))
+
+    def _on_drag(self, params: dict[str, Any]) -> None:
+        self.drag_data = params["data"]
+
+    def _on_closed(self, params: dict[str, Any]) -> None:
+        self.end(BrowserGone("the browser ended"))
+
+
+_EVENTS: dict[str, Callable[[Page, dict[str, Any]], None]] = {
+    "Page.javascriptDialogOpening": Page._on_dialog,
+    "Page.frameStartedLoading": Page._on_started,
+    "Page.frameStoppedLoading": Page._on_stopped,
+    "Page.frameAttached": Page._on_frame,
+    "Page.frameDetached": Page._on_frame_gone,
+    "Page.frameNavigated": Page._on_navigated,
+    "Fetch.requestPaused": Page._on_request,
+    "Inspector.targetCrashed": Page._on_crash,
+    "Input.dragIntercepted": Page._on_drag,
+    "connectionClosed": Page._on_closed,
+}
+
+#: Resolves after the next frame, or after 100 ms in a page that gets none (in the background).
+_NEXT_FRAME = "new Promise(done => { requestAnimationFrame(() => setTimeout(done, 0)); setTimeout(done, 100); })"
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _stale(error: ProtocolError) -> bool:
+    return any(sign in str(error) for sign in _STALE_CONTEXT)
+
+
+def _value(result: dict[str, Any], expression: str) -> Any:
+    if "exceptionDetails" in result:
+        details = result["exceptionDetails"]
+        message = details.get("exception", {}).get("description") or details.get("text", "")
+        raise ScriptError(f"JavaScript failed: {message[:500]} (in {expression[:120]!r})")
+    return result["result"].get("value")
