@@ -1,0 +1,139 @@
+"""What a report is made of, and its JSON form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stepladder.codec import to_json
+from stepladder.images import ImageStore
+from stepladder.results import Result
+from stepladder.stats import Rate
+from stepladder.types import Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One state of the model on the ladder ("untrained", "behaviour_cloning", ...), its result and the seconds it took to get
+    there from the rung before."""
+
+    name: str
+    result: Result
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A small chart: `series` maps a name to (x, y) points, axes are labelled with their units. `percent` shows y as 0..100 %."""
+
+    title: str
+    x_label: str
+    series: Mapping[str, Sequence[tuple[float, float]]]
+    percent: bool = False
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """An episode as a row of screenshots; `note` is a sentence to go with it."""
+
+    trajectory: Trajectory
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`rungs` in the order of training; the last one is the headline. `baselines` by name ("random", "idle", "oracle").
+
+    `perception` is question kind -> condition ("known", "held-out words", ...) -> rate. `phases` are seconds by stage, in
+    order. `about` is small print: name -> text (machine, versions, commit). Film strips need `images`.
+    """
+
+    title: str
+    summary: str
+    rungs: tuple[Rung, ...]
+    baselines: Mapping[str, Result]
+    seconds: float
+    curves: tuple[Curve, ...] = ()
+    perception: Mapping[str, Mapping[str, Rate]] = field(default_factory=dict)
+    phases: Mapping[str, float] = field(default_factory=dict)
+    strips: tuple[Strip, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
+    images: ImageStore | None = None
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Every task of any result, in order of appearance."""
+        results = [rung.result for rung in self.rungs] + list(self.baselines.values())
+        return tuple(dict.fromkeys(part.task for result in results for part in result.tasks))
+
+
+def report_json(data: Report) -> dict[str, Any]:
+    """Rates lie in 0..1 and are null where nothing was graded; times are seconds."""
+    return {
+        "title": data.title,
+        "summary": data.summary,
+        "tasks": list(data.tasks),
+        "rungs": [{"rung": rung.name, **_result_json(rung.result), "seconds": rung.seconds} for rung in data.rungs],
+        "baselines": {name: _result_json(result) for name, result in data.baselines.items()},
+        "perception": {kind: {name: to_json(rate) for name, rate in row.items()} for kind, row in data.perception.items()},
+        "phases": dict(data.phases),
+        "about": dict(data.about),
+        "seconds": data.seconds,
+    }
+
+
+def _result_json(result: Result) -> dict[str, Any]:
+    return {
+        "success": result.rate,
+        "low": result.low,
+        "high": result.high,
+        "n": result.n,
+        "confidence": result.confidence,
+        "interval": "Wilson interval of the pooled rate",
+        "task_low": result.task_low,
+        "task_high": result.task_high,
+        "missing": dict(result.missing),
+        "policy": result.policy,
+        "task_set": result.task_set,
+        "seeds": list(result.seeds),
+        "evaluation_seconds": result.seconds,
+        "per_task": {
+            part.task: {
+                "success": part.rate,
+                "low": part.low,
+                "high": part.high,
+                "n": part.n,
+                "missing": dict(part.missing),
+                "statuses": dict(part.statuses),
+                "steps": part.steps,
+                "seconds": part.seconds,
+            }
+            for part in result.tasks
+        },
+    }
+
+
+def choose_strips(trajectories: Iterable[Trajectory], successes: int = 6, failures: int = 6) -> tuple[Strip, ...]:
+    """Episodes worth looking at: successes then failures, one of each task at first, longer ones before shorter ones.
+
+    Episodes in which the environment failed, or that show no screenshot, are left out. The choice depends on nothing else than
+    the trajectories.
+    """
+    shown = [
+        item
+        for item in trajectories
+        if item.reward is not None and item.steps and any(step.observation.screenshot for step in item.steps)
+    ]
+    shown.sort(key=lambda item: (-min(len(item.steps), 5), item.task.id, item.seed, item.id))
+    picked: list[Strip] = []
+    for wanted, count in ((True, successes), (False, failures)):
+        candidates = [item for item in shown if item.success is wanted]
+        rank: dict[str, int] = {}
+        order: list[tuple[int, int]] = []
+        for position, item in enumerate(candidates):
+            order.append((rank.get(item.task.id, 0), position))
+            rank[item.task.id] = rank.get(item.task.id, 0) + 1
+        picked += [Strip(candidates[position]) for _, position in sorted(order)[:count]]
+    return tuple(picked)

@@ -1,0 +1,129 @@
+"""report.md, with its pictures as files in `report_files/`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from stepladder.report.content import Report
+from stepladder.report.figures import curve_svg
+from stepladder.report.frames import film_strip, frames, outcome
+from stepladder.report.words import BASELINE_NAMES, duration, interval, measured_on, missing_words, percent, readable
+from stepladder.results import Result
+
+PICTURES = "report_files"
+
+
+def write_markdown(directory: Path, data: Report) -> None:
+    """Write report.md and its pictures; pictures of an earlier report are removed."""
+    pictures = directory / PICTURES
+    shutil.rmtree(pictures, ignore_errors=True)
+    pictures.mkdir()
+    blocks = [f"# {data.title}", data.summary, *_headline(data), *_tasks(data), *_curves(data, pictures)]
+    blocks += [*_perception(data), *_phases(data), *_strips(data, pictures), *_small_print(data)]
+    (directory / "report.md").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+
+
+def _headline(data: Report) -> Iterator[str]:
+    if data.rungs:
+        last = data.rungs[-1].result
+        yield f"**{percent(last.rate)}** of {last.n:,} episodes succeed ({interval(last)})."
+        yield measured_on(data)
+        rows = [(readable(rung.name), rung.result) for rung in data.rungs]
+        yield _results([*rows, *((BASELINE_NAMES.get(name, name), result) for name, result in data.baselines.items())])
+
+
+def _results(rows: list[tuple[str, Result]]) -> str:
+    return table(
+        ["", "success", "95 % interval", "over other tasks", "n", "missing"],
+        [
+            [
+                name,
+                percent(result.rate),
+                f"{percent(result.low)} to {percent(result.high)}",
+                f"{percent(result.task_low)} to {percent(result.task_high)}",
+                f"{result.n}",
+                missing_words(result.missing) or "none",
+            ]
+            for name, result in rows
+        ],
+    )
+
+
+def _tasks(data: Report) -> Iterator[str]:
+    if not data.rungs:
+        return
+    columns = [(readable(rung.name), rung.result) for rung in reversed(data.rungs)]
+    columns += [(BASELINE_NAMES.get(name, name), result) for name, result in data.baselines.items()]
+    by_task = [{part.task: part for part in result.tasks} for _, result in columns]
+    order = sorted(data.tasks, key=lambda task: (-((by_task[0][task].rate if task in by_task[0] else None) or 0.0), task))
+    rows = []
+    for task in order:
+        first = by_task[0].get(task)
+        low_high = f"{percent(first.low, 0)} to {percent(first.high, 0)}" if first is not None and first.n else "–"
+        rates = [percent(parts[task].rate if task in parts else None, 0) for parts in by_task]
+        rows.append([f"`{task}`", rates[0], low_high, *rates[1:], str(first.n) if first is not None else "–"])
+    yield "## Each task"
+    yield table(["task", columns[0][0], "95 % interval", *(name for name, _ in columns[1:]), "n"], rows)
+
+
+def _curves(data: Report, pictures: Path) -> Iterator[str]:
+    if data.curves:
+        yield "## Learning"
+    for number, curve in enumerate(data.curves, start=1):
+        path = pictures / f"curve-{number:02d}.svg"
+        path.write_text(curve_svg(curve, themed=False), encoding="utf-8")
+        yield f"### {curve.title}\n\n![{curve.title}]({PICTURES}/{path.name})"
+
+
+def _perception(data: Report) -> Iterator[str]:
+    if data.perception:
+        conditions = list(dict.fromkeys(name for row in data.perception.values() for name in row))
+        yield "## Perception\n\nQuestions about single screens, answered right."
+        yield table(
+            ["", *conditions],
+            [
+                [readable(kind), *(percent(row[name].rate) if name in row else "–" for name in conditions)]
+                for kind, row in data.perception.items()
+            ],
+        )
+
+
+def _phases(data: Report) -> Iterator[str]:
+    if data.phases:
+        yield f"## Time\n\n{duration(data.seconds)} of running time in all."
+        yield table(["stage", "time"], [[readable(name), duration(seconds)] for name, seconds in data.phases.items()])
+
+
+def _strips(data: Report, pictures: Path) -> Iterator[str]:
+    if not data.strips or data.images is None:
+        return
+    yield "## Episodes"
+    for number, strip in enumerate(data.strips, start=1):
+        item = strip.trajectory
+        shown = list(frames(item, data.images, most=6))
+        if not shown:
+            continue
+        path = pictures / f"strip-{number:02d}.png"
+        path.write_bytes(film_strip(item, data.images, most=6))
+        lines = [f"### {item.task.id}: {outcome(item)}", f"> {item.task.instruction}", strip.note]
+        lines += [f"![{item.task.id}, seed {item.seed}]({PICTURES}/{path.name})"]
+        lines += ["  \n".join(frame.caption + (f" ({frame.thought})" if frame.thought else "") for frame in shown)]
+        yield "\n\n".join(line for line in lines if line)
+
+
+def _small_print(data: Report) -> Iterator[str]:
+    yield (
+        "## Small print\n\nIntervals are Wilson intervals of the pooled rate: what other seeds of these very tasks would give. "
+        "“Over other tasks” resamples whole tasks. Episodes in which the environment failed are listed as missing and are no "
+        "part of any rate."
+    )
+    if data.about:
+        yield "\n".join(f"- {name}: {text}" for name, text in data.about.items())
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; the first column to the left, the others to the right."""
+    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

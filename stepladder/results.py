@@ -1,0 +1,131 @@
+"""What an evaluation found: rates that carry their n, interval, seeds, task set and everything that is missing (law 8)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from stepladder.stats import cluster_bootstrap, success_rate
+from stepladder.types import Task, Trajectory
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """One task: `successes` of `n` graded episodes, `rate` (None for n = 0) with its Wilson interval.
+
+    `missing` counts by reason the episodes that were asked for and have no grade: "env_error", "timeout" or "not run". They are
+    no part of n. `statuses` counts how the graded episodes ended, `steps` and `seconds` are their means.
+    """
+
+    task: str
+    n: int
+    successes: int
+    rate: float | None
+    low: float
+    high: float
+    missing: Mapping[str, int]
+    statuses: Mapping[str, int]
+    steps: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One policy on one task set.
+
+    `low` and `high` are the Wilson interval of the pooled rate at `confidence`: what other seeds of these tasks would give.
+    `task_low` and `task_high` come from resampling whole tasks: what other tasks like these would give. `task_set` is the hash
+    of the tasks, `seeds` are the seeds every task was asked for, `seconds` is the running time of the evaluation.
+    """
+
+    policy: str
+    n: int
+    successes: int
+    rate: float | None
+    low: float
+    high: float
+    task_low: float
+    task_high: float
+    confidence: float
+    missing: Mapping[str, int]
+    tasks: tuple[TaskResult, ...]
+    task_set: str
+    seeds: tuple[int, ...]
+    seconds: float
+
+
+def summarise(
+    trajectories: Iterable[Trajectory],
+    tasks: Sequence[Task],
+    seeds: Sequence[int],
+    *,
+    policy: str,
+    task_set: str,
+    seconds: float,
+    confidence: float = 0.95,
+) -> Result:
+    """The result of every (task, seed) that was asked for.
+
+    Of several trajectories of one (task, seed) a graded one counts, otherwise the last; trajectories of other tasks or seeds
+    are an error, for a rate over unasked episodes is no rate over the task set.
+    """
+    asked = {(task.id, seed) for task in tasks for seed in seeds}
+    latest: dict[tuple[str, int], Trajectory] = {}
+    for trajectory in trajectories:
+        key = (trajectory.task.id, trajectory.seed)
+        if key not in asked:
+            raise ValueError(f"trajectory {trajectory.id!r} has task {key[0]!r} and seed {key[1]}, which were not asked for")
+        if key not in latest or trajectory.reward is not None:
+            latest[key] = trajectory
+    parts = tuple(_task_result(task.id, [latest.get((task.id, seed)) for seed in seeds], confidence) for task in tasks)
+    outcomes = {
+        task.id: [latest[key].success for seed in seeds if (key := (task.id, seed)) in latest and _graded(latest[key])]
+        for task in tasks
+    }
+    pooled = success_rate(sum(part.successes for part in parts), sum(part.n for part in parts), confidence)
+    resampled = cluster_bootstrap(outcomes, confidence)
+    missing: Counter[str] = Counter()
+    for part in parts:
+        missing.update(part.missing)
+    return Result(
+        policy=policy,
+        n=pooled.n,
+        successes=pooled.successes,
+        rate=pooled.rate if pooled.n else None,
+        low=pooled.low,
+        high=pooled.high,
+        task_low=resampled.low,
+        task_high=resampled.high,
+        confidence=confidence,
+        missing=dict(missing),
+        tasks=parts,
+        task_set=task_set,
+        seeds=tuple(seeds),
+        seconds=seconds,
+    )
+
+
+def _graded(trajectory: Trajectory | None) -> bool:
+    return trajectory is not None and trajectory.reward is not None and not trajectory.environment_failed
+
+
+def _task_result(task: str, episodes: Sequence[Trajectory | None], confidence: float) -> TaskResult:
+    graded = [episode for episode in episodes if episode is not None and _graded(episode)]
+    absent = [NOT_RUN if episode is None else episode.status for episode in episodes if not _graded(episode)]
+    rate = success_rate(sum(episode.success for episode in graded), len(graded), confidence)
+    count = max(len(graded), 1)
+    return TaskResult(
+        task=task,
+        n=rate.n,
+        successes=rate.successes,
+        rate=rate.rate if rate.n else None,
+        low=rate.low,
+        high=rate.high,
+        missing=dict(Counter(absent)),
+        statuses=dict(Counter(str(episode.status) for episode in graded)),
+        steps=sum(len(episode.steps) for episode in graded) / count,
+        seconds=sum(sum(step.seconds.values()) for episode in graded for step in episode.steps) / count,
+    )
