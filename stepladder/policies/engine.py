@@ -1,0 +1,208 @@
+"""The in-process engine: coroutines ask, one thread decodes for all of them in one batch."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from transformers import Qwen3VLForConditionalGeneration
+
+from stepladder.interfaces import ContextFull
+from stepladder.models.renderer import Renderer
+from stepladder.policies.decoder import Decoder, Reply, new_reply
+from stepladder.types import Completion, Prompt, Sampling
+
+
+@dataclass(eq=False)
+class _Request:
+    reply: Reply
+    future: Future[Completion]
+
+
+@dataclass(eq=False)
+class _Update:
+    weights: Mapping[str, Tensor] | None
+    version: int
+    future: Future[None]
+
+
+class Engine:
+    """Decodes for any number of concurrent callers.
+
+    New requests join between two tokens of the replies in progress; `max_batch` replies are written at once. A request that
+    finds the engine idle waits `linger` seconds for company. `context` is the largest number of tokens of prompt and reply
+    (default: what the model's configuration says). `version` names the weights and is recorded with every completion.
+    Other keywords are those of `Decoder`.
+    """
+
+    def __init__(
+        self,
+        model: Qwen3VLForConditionalGeneration,
+        renderer: Renderer,
+        *,
+        max_batch: int = 64,
+        context: int | None = None,
+        linger: float = 0.002,
+        version: int = 0,
+        **decoder: Any,
+    ) -> None:
+        if max_batch < 1:
+            raise ValueError(f"max_batch is {max_batch}; it must be at least 1")
+        self.model = model.eval()
+        self.renderer = renderer
+        self.version = version
+        largest = int(model.config.text_config.max_position_embeddings)
+        self.context = min(context or largest, largest)
+        self._decoder = Decoder(model, renderer, **decoder)
+        self._max_batch = max_batch
+        self._linger = linger
+        self._inbox: queue.SimpleQueue[_Request | _Update | None] = queue.SimpleQueue()
+        self._waiting: deque[_Request] = deque()
+        self._updates: deque[_Update] = deque()
+        self._active: dict[Reply, _Request] = {}
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="stepladder-engine", daemon=True)
+        self._thread.start()
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        """The sampled reply. Raises ContextFull when the prompt leaves no room for a token, RuntimeError when the engine is closed,
+        and what went wrong when the model or a picture could not be read."""
+        length = 0 if prompt.tokens is None else len(prompt.tokens)
+        if length >= self.context:
+            raise ContextFull(f"the prompt has {length} tokens, the model's context has {self.context}")
+        if sampling.max_tokens < 1:
+            raise ValueError(f"max_tokens is {sampling.max_tokens}; a reply has at least one token")
+        reply = new_reply(prompt, sampling, min(sampling.max_tokens, self.context - length))
+        request = _Request(reply, Future())
+        self._submit(request)
+        return await asyncio.wrap_future(request.future)
+
+    async def update_weights(self, weights: Mapping[str, Tensor] | None, version: int) -> None:
+        """Finish the replies in progress, load `weights` (None: the model was changed in place), and go on as `version`.
+
+        Requests that are still waiting are answered with the new weights.
+        """
+        update = _Update(weights, version, Future())
+        self._submit(update)
+        await asyncio.wrap_future(update.future)
+
+    def close(self) -> None:
+        """Stop the thread. Requests that are not answered yet fail with RuntimeError. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            self._inbox.put(None)
+        self._thread.join()
+
+    def _submit(self, item: _Request | _Update) -> None:
+        if self._closed:
+            raise RuntimeError("the engine is closed")
+        self._inbox.put(item)
+
+    # ------------------------------------------------------------------ the worker thread
+
+    def _work(self) -> None:
+        while self._receive():
+            self._drop_cancelled()
+            if self._updates:
+                if not self._active:
+                    self._apply_updates()
+                    continue
+            else:
+                self._admit()
+            self._step()
+            self._deliver()
+        self._fail(RuntimeError("the engine was closed"))
+
+    def _receive(self) -> bool:
+        """Take in what has arrived, waiting for it when there is nothing to do. False when the engine is to stop."""
+        idle = not (self._active or self._waiting or self._updates)
+        while True:
+            try:
+                item = self._inbox.get() if idle and not self._waiting else self._inbox.get(timeout=self._linger if idle else 0)
+            except queue.Empty:
+                return True
+            if item is None:
+                return False
+            if isinstance(item, _Update):
+                self._updates.append(item)
+                idle = False
+            else:
+                self._waiting.append(item)
+
+    def _admit(self) -> None:
+        admitted = []
+        while self._waiting and len(self._active) < self._max_batch:
+            request = self._waiting.popleft()
+            self._active[request.reply] = request
+            admitted.append(request.reply)
+        self._start(admitted)
+        self._deliver()
+
+    def _start(self, replies: list[Reply]) -> None:
+        """When a pass over several prompts fails, each is tried alone, so that one bad prompt does not fail the others."""
+        try:
+            self._decoder.start(replies)
+        except Exception as error:
+            unread = [reply for reply in replies if not reply.tokens]
+            for reply in unread:
+                if reply in self._decoder.replies:
+                    self._decoder.drop(reply)
+                if len(replies) == 1:
+                    _fail(self._active.pop(reply).future, error)
+                else:
+                    self._start([reply])
+
+    def _deliver(self) -> None:
+        for reply in self._decoder.pop_finished():
+            request = self._active.pop(reply)
+            if request.future.set_running_or_notify_cancel():
+                request.future.set_result(reply.completion(self.renderer, self.version))
+
+    def _drop_cancelled(self) -> None:
+        self._waiting = deque(request for request in self._waiting if not request.future.cancelled())
+        for reply in [reply for reply, request in self._active.items() if request.future.cancelled()]:
+            self._decoder.drop(reply)
+            del self._active[reply]
+
+    def _step(self) -> None:
+        """A failed pass fails the requests that were in it, and the engine goes on."""
+        try:
+            self._decoder.step()
+        except Exception as error:
+            failed, self._active = self._active, {}
+            self._decoder.forget()
+            for request in failed.values():
+                _fail(request.future, error)
+
+    def _apply_updates(self) -> None:
+        while self._updates:
+            update = self._updates.popleft()
+            try:
+                if update.weights is not None:
+                    self.model.load_state_dict(update.weights)
+            except Exception as error:
+                _fail(update.future, error)
+                continue
+            finally:
+                self._decoder.forget()
+            self.version = update.version
+            if update.future.set_running_or_notify_cancel():
+                update.future.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        for request in (*self._active.values(), *self._waiting):
+            _fail(request.future, error)
+        for update in self._updates:
+            _fail(update.future, error)
+
+
+def _fail(future: Future[Any], error: Exception) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(error)
