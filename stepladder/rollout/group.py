@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from stepladder.interfaces import Agent, Environment, Policy
 from stepladder.rollout.episode import run_episode
 from stepladder.rollout.pool import OpenEnvironment, close_environments
 from stepladder.types import Limits, Sampling, Task, Trajectory
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,8 @@ def group_jobs(tasks: Sequence[tuple[Task, int]], size: int, name: str = "") -> 
     return [EpisodeJob(task, seed, f"{prefix}{task.id}-{seed}", index) for task, seed in tasks for index in range(size)]
 
 
-def _ignore(trajectory: Trajectory) -> None:
-    """Default of `on_trajectory`."""
+def _ignore(result: object) -> None:
+    """Default of `on_trajectory` and `on_result`."""
 
 
 async def run_many(
@@ -44,44 +47,60 @@ async def run_many(
     on_trajectory: Callable[[Trajectory], None] = _ignore,
     fresh: OpenEnvironment | None = None,
 ) -> list[Trajectory]:
-    """The trajectories of `jobs`, in the order of the jobs.
+    """The trajectories of `jobs`, in the order of the jobs; see `play_many` for everything else."""
 
-    An episode that ends as `env_error` or `timeout` is repeated up to `retries` times; only its last attempt is returned and
-    passed to `on_trajectory`, which is called once for each job as soon as it is over. After such an end the environment is
-    closed and the one that `fresh` opens takes its place in `environments` (the list is changed), so that the caller closes what
-    is left; without `fresh` the same environment is reset. Raises ValueError without environments, and whatever the policy,
-    `on_trajectory` or `fresh` raises, after the other episodes have been cancelled.
+    async def play(environment: Environment, job: EpisodeJob) -> Trajectory:
+        return await run_episode(
+            environment, agent, policy, job.task, job.seed, sampling=sampling, limits=limits, group=job.group, index=job.index
+        )
+
+    return await play_many(
+        jobs, environments, play, failed=_environment_failed, retries=retries, on_result=on_trajectory, fresh=fresh
+    )
+
+
+async def play_many(
+    jobs: Sequence[EpisodeJob],
+    environments: list[Environment],
+    play: Callable[[Environment, EpisodeJob], Awaitable[T]],
+    *,
+    failed: Callable[[T], bool],
+    retries: int = 2,
+    on_result: Callable[[T], None] = _ignore,
+    fresh: OpenEnvironment | None = None,
+) -> list[T]:
+    """What `play` makes of each job, in the order of the jobs; as many at once as there are environments.
+
+    A result that is `failed` (its environment broke) is thrown away and the job played again, up to `retries` times; only the last
+    attempt is returned and passed to `on_result`, which is called once for each job as soon as it is over. After a failure the
+    environment is closed and the one that `fresh` opens takes its place in `environments` (the list is changed), so that the
+    caller closes what is left; without `fresh` the same environment is reset. Raises ValueError without environments, and
+    whatever `play`, `on_result` or `fresh` raises, after the other episodes have been cancelled.
     """
     if not environments:
         raise ValueError("run_many needs at least one environment")
-    results: dict[int, Trajectory] = {}
+    results: dict[int, T] = {}
     waiting = list(enumerate(jobs))[::-1]
 
     async def work(place: int) -> None:
         while waiting:
             number, job = waiting.pop()
             for _ in range(1 + retries):
-                trajectory = await run_episode(
-                    environments[place],
-                    agent,
-                    policy,
-                    job.task,
-                    job.seed,
-                    sampling=sampling,
-                    limits=limits,
-                    group=job.group,
-                    index=job.index,
-                )
-                if not trajectory.environment_failed:
+                result = await play(environments[place], job)
+                if not failed(result):
                     break
                 if fresh is not None:
                     await close_environments([environments[place]])
                     environments[place] = await fresh()
-            results[number] = trajectory
-            on_trajectory(trajectory)
+            results[number] = result
+            on_result(result)
 
     await _together([asyncio.create_task(work(place)) for place in range(min(len(environments), len(jobs)))])
     return [results[number] for number in range(len(jobs))]
+
+
+def _environment_failed(trajectory: Trajectory) -> bool:
+    return trajectory.environment_failed
 
 
 async def _together(workers: list[asyncio.Task[None]]) -> None:
