@@ -113,7 +113,7 @@ def _rows_of(widget: Widget, theme: Theme, ink: Colour) -> Iterator[Line]:
             yield Line(option, box[0] + 6, box[1] + (box[3] - line) // 2, colour, box, box, "tab")
 
 
-def draw_widget(canvas: Canvas, widget: Widget, theme: Theme, focused: bool) -> None:
+def draw_widget(canvas: Canvas, widget: Widget, theme: Theme, focused: bool, ring: bool = False) -> None:
     """Paint one widget; what lies around it stays as it is, but for the focus ring."""
     if isinstance(widget, TextField):
         _draw_field(canvas, widget, theme, focused)
@@ -138,8 +138,8 @@ def draw_widget(canvas: Canvas, widget: Widget, theme: Theme, focused: bool) -> 
         _draw_tabs(canvas, widget, theme)
     for line in lines_of(widget, theme):
         canvas.text(line.x, line.y, line.text, widget.font, line.colour, line.clip)
-    if focused:
-        left, top, width, height = widget.box
+    if focused and ring:
+        left, top, width, height = widget.tab_box(widget.selected) if isinstance(widget, Tabs) else widget.box
         canvas.frame((left - RING, top - RING, width + 2 * RING, height + 2 * RING), theme.primary)
 
 
@@ -227,7 +227,7 @@ def _draw_field(canvas: Canvas, entry: TextField, theme: Theme, focused: bool) -
         canvas.fill(intersect((left + entry.offset(entry.caret), y + 3, 1, h - 6), inner), theme.field_ink)
 
 
-def _draw_dialog(canvas: Canvas, dialog: Dialog, theme: Theme, focus: str) -> None:
+def _draw_dialog(canvas: Canvas, dialog: Dialog, theme: Theme, focus: str, ring: bool) -> None:
     x, y, w, h = dialog.box
     canvas.fill((x + 2, y + 2, w, h), SHADOW)
     canvas.panel(dialog.box, theme.background, theme.border)
@@ -235,7 +235,7 @@ def _draw_dialog(canvas: Canvas, dialog: Dialog, theme: Theme, focus: str) -> No
     font = dialog.widgets[0].font
     canvas.text(x + 7, y + 1 + (dialog.title_height - line_height(font)) // 2, dialog.label, font, theme.title_ink, dialog.box)
     for widget in dialog.widgets:
-        draw_widget(canvas, widget, theme, widget.id == focus)
+        draw_widget(canvas, widget, theme, widget.id == focus, ring)
 
 
 def _between(first: Colour, second: Colour, share: float = 0.5) -> Colour:
@@ -253,8 +253,9 @@ class Painter:
 
     def paint(self) -> Pixels:
         """uint8[height, width, 3]; do not write into it."""
+        ring = self.screen.keyboard_focus
         base, focus = self.screen.base(), self.screen.focus if not self.screen.open_dialogs else ""
-        looks: dict[str, tuple[object, ...]] = {w.id: (w.look(), w.id == focus) for w in base}
+        looks: dict[str, tuple[object, ...]] = {w.id: (w.look(), w.id == focus, ring and w.id == focus) for w in base}
         strips = [w.id for w in base if isinstance(w, Tabs)]  # a strip overlaps its panel, so it cannot be painted alone
         if looks.keys() != self._looks.keys() or any(self._looks[name] != looks[name] for name in strips):
             self._page = Canvas(self.screen.width, self.screen.height, self.theme.background)
@@ -266,7 +267,7 @@ class Painter:
                 if widget.id in self._looks:
                     x, y, w, h = widget.box
                     self._page.fill((x - RING, y - RING, w + 2 * RING, h + 2 * RING), self.theme.background)
-                draw_widget(self._page, widget, self.theme, widget.id == focus)
+                draw_widget(self._page, widget, self.theme, widget.id == focus, ring)
         self._looks = looks
         menu, dialogs = self.screen.menu, self.screen.open_dialogs
         if menu is None and not dialogs:
@@ -274,7 +275,7 @@ class Painter:
         canvas = self._page.copy()
         for name in dialogs:
             canvas.dim(self.theme.dim)
-            _draw_dialog(canvas, self.screen.dialogs[name], self.theme, self.screen.focus)
+            _draw_dialog(canvas, self.screen.dialogs[name], self.theme, self.screen.focus, ring)
         if menu is not None and menu.popup is not None:
             draw_widget(canvas, menu.popup, self.theme, False)
         return canvas.pixels

@@ -9,7 +9,7 @@ import math
 from collections.abc import AsyncIterator, Iterable
 from random import Random
 
-from stepladder.drawing import encode_flat_png
+from stepladder.drawing import FlatPngEncoder
 from stepladder.envs.forms import draw
 from stepladder.envs.forms.editing import TextField
 from stepladder.envs.forms.goals import Move, next_move
@@ -75,6 +75,7 @@ class FormsEnvironment:
         self.images, self.width, self.height, self.words = images, width, height, words
         self.with_tree = tree
         self.task = Task("forms", "", "forms")
+        self._encoder = FlatPngEncoder()
         self._form: Form | None = None
         self._painter: draw.Painter | None = None
         self._shown: tuple[object, ImageRef] | None = None
@@ -154,7 +155,7 @@ class FormsEnvironment:
         assert painter is not None
         state = form.screen.state()
         if self._shown is None or self._shown[0] != state:
-            self._shown = (state, self.images.put(encode_flat_png(painter.paint())))
+            self._shown = (state, self.images.put(self._encoder.encode(painter.paint())))
         digest = hashlib.sha256(repr((self.task.id, state)).encode()).hexdigest()[:16]
         tree = elements(form.screen) if self.with_tree else None
         return Observation(self._shown[1], tree, text, f"forms:{kind_of_task(self.task)}", digest, self._ended)
@@ -260,10 +261,9 @@ def _stray_on(widget: Widget, random: Random) -> list[Action]:
         return [click(widget.tab_box(random.randrange(len(widget.options))))]
     if isinstance(widget, ListBox):
         x, y = widget.box[0] + widget.box[2] / 2, widget.box[1] + widget.box[3] / 2
-        return [
-            click(widget.row_box(random.choice(widget.visible_rows))),
-            Action("scroll", x, y, amount=random.choice((-2.0, 2.0))),
-        ]
+        scrolls = [Action("scroll", x, y, amount=2.0)] if widget.top > 0 else []
+        scrolls += [Action("scroll", x, y, amount=-2.0)] if widget.top < widget.last_top else []
+        return [click(widget.row_box(random.choice(widget.visible_rows))), *scrolls]
     if isinstance(widget, Slider):
         x, y = widget.position(random.randint(widget.minimum, widget.maximum))
         return [Action("click", x, y)]

@@ -173,7 +173,7 @@ def stack(rows: Sequence[Row], area: IntBox, random: Random | None = None) -> in
     y = top
     for row, row_sizes in zip(rows, sizes, strict=True):
         if random is not None:
-            extra = random.randint(0, min(slack, 14))
+            extra = random.randint(0, min(slack, 40 if row is rows[0] else 14))
             y, slack = y + extra, slack - extra
         row_height = max(size[1] for size in row_sizes)
         spare = width - sum(size[0] for size in row_sizes) - COLUMN_GAP * (len(row) - 1)

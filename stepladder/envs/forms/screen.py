@@ -40,7 +40,10 @@ def is_filled(widget: Widget) -> bool:
 
 @dataclass(slots=True)
 class Screen:
-    """A form and everything that can happen to it. Every method says what went wrong, or "" when nothing did."""
+    """A form and everything that can happen to it. Every method says what went wrong, or "" when nothing did.
+
+    `keyboard_focus` says that the focus came by the keyboard; only then a ring is drawn, as browsers do.
+    """
 
     width: int
     height: int
@@ -51,6 +54,7 @@ class Screen:
     open_dialogs: list[str] = field(default_factory=list)
     page: int = 0
     focus: str = ""
+    keyboard_focus: bool = False
     presses: list[str] = field(default_factory=list)
     clipboard: str = ""
     pointer: tuple[float, float] = (0.0, 0.0)
@@ -129,7 +133,7 @@ class Screen:
             return f"The {widget.role} {widget.label!r} is disabled."
         popup = menu is not None and widget is menu.popup
         if widget.focusable and not popup:
-            self.focus = widget.id
+            self.focus, self.keyboard_focus = widget.id, False
         if inside(widget.box, x, y) or isinstance(widget, (Button, CheckBox)):
             self.held = widget
             self._react(widget, widget.press(x, y, count, extend))
@@ -264,7 +268,7 @@ class Screen:
             return "Nothing here can take the focus."
         here = next((i for i, w in enumerate(order) if w.id == self.focus), -1 if direction > 0 else 0)
         widget = order[(here + direction) % len(order)]
-        self.focus = widget.id
+        self.focus, self.keyboard_focus = widget.id, True
         if isinstance(widget, TextField):
             widget.select_all()
         return ""
@@ -301,4 +305,14 @@ class Screen:
         contents = tuple((w.id, w.look()) for w in self.everything())
         held = self.held.id if self.held is not None else ""
         popup = self.menu.popup.look() if self.menu is not None and self.menu.popup is not None else ()
-        return (self.page, tuple(self.open_dialogs), self.focus, tuple(self.presses), held, self.clipboard, contents, popup)
+        return (
+            self.page,
+            tuple(self.open_dialogs),
+            self.focus,
+            self.keyboard_focus,
+            tuple(self.presses),
+            held,
+            self.clipboard,
+            contents,
+            popup,
+        )

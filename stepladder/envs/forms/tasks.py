@@ -80,8 +80,9 @@ class Maker:
         return f"{kind}-{self.count}"
 
     def word(self, source: tuple[str, ...] = UI_WORDS) -> str:
-        choices = [word for word in vocabulary(self.words, source) if word.lower() not in self.used]
-        word = self.random.choice(choices)
+        choices = vocabulary(self.words, source)
+        while (word := self.random.choice(choices)).lower() in self.used:
+            pass
         self.used.add(word.lower())
         return word
 
