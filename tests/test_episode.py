@@ -20,7 +20,7 @@ from stepladder.rollout.demonstrate import empty_place, run_demonstration
 from stepladder.rollout.episode import run_episode
 from stepladder.rollout.group import EpisodeJob, group_jobs, run_many
 from stepladder.rollout.pool import open_environments, opener
-from stepladder.types import Completion, ImageRef, Limits, Message, Prompt, Sampling, Task, Trajectory
+from stepladder.types import Action, Completion, ImageRef, Limits, Message, Prompt, Sampling, Task, Trajectory
 
 TASK = Task("fake", "", "fakes:FakeEnvironment", max_steps=5)
 QUICK = Limits(step_deadline=0.05)
@@ -301,6 +301,16 @@ def test_a_demonstration_after_a_mistake() -> None:
     trajectory, regions = asyncio.run(run_demonstration(environment, TASK, 5, limits=QUICK, mistakes=Random(0)))
     assert (trajectory.id, trajectory.reward, trajectory.parts) == ("fake-5-recovery-0", 1.0, {"mistakes": 1.0})
     assert (len(trajectory.steps), trajectory.steps[0].thought, regions) == (3, "", [])
+
+
+def test_an_environment_may_know_its_own_mistakes() -> None:
+    class Careless(FakeEnvironment):
+        def mistake(self, random: Random) -> Action:
+            return Action("scroll", amount=-1)
+
+    trajectory, _ = asyncio.run(run_demonstration(Careless(), TASK, 5, limits=QUICK, mistakes=Random(0)))
+    assert trajectory.steps[0].action == Action("scroll", amount=-1)
+    assert (trajectory.reward, trajectory.parts) == (1.0, {"mistakes": 1.0})
 
 
 def test_empty_places_lie_outside_every_region() -> None:

@@ -26,6 +26,12 @@ NAMED_KEYS = (
     "end",
     "pageup",
     "pagedown",
+    "capslock",
+    "numlock",
+    "scrolllock",
+    "printscreen",
+    "pause",
+    "menu",
     *(f"f{number}" for number in range(1, 13)),
     *MODIFIERS,
 )

@@ -22,6 +22,13 @@ class HasRegions(Protocol):
     async def regions(self) -> Regions: ...
 
 
+@runtime_checkable
+class HasMistakes(Protocol):
+    """An environment that knows wrong steps which end nothing and can be put right."""
+
+    def mistake(self, random: Random) -> Action: ...
+
+
 class _Recorder:
     """Steps an environment and writes down what happens."""
 
@@ -56,14 +63,15 @@ async def run_demonstration(
 ) -> tuple[Trajectory, list[Regions]]:
     """The environment's own solution of `task`, graded as any other episode, and the regions on screen before each step.
 
-    With `mistakes`, one click beside everything comes first, so that a learner sees how to go on from a step that achieved
-    nothing; the number of such leading steps stands in `parts["mistakes"]`, and training gives them no loss. The list of regions
-    is empty unless `regions` is set. Raises TypeError when the environment cannot demonstrate, or has no regions where they are
-    needed.
+    With `mistakes`, one wrong step comes first, so that a learner sees how to go on from there: what the environment's own
+    `mistake(random)` gives, else a click beside everything. The number of such leading steps stands in `parts["mistakes"]`, and
+    training gives them no loss. The list of regions is empty unless `regions` is set. Raises TypeError when the environment
+    cannot demonstrate, or has no regions where they are needed.
     """
     if not isinstance(environment, Demonstrator):
         raise TypeError(f"{type(environment).__name__} cannot demonstrate: it has no method solve()")
-    if (regions or mistakes is not None) and not isinstance(environment, HasRegions):
+    needs_regions = regions or (mistakes is not None and not isinstance(environment, HasMistakes))
+    if needs_regions and not isinstance(environment, HasRegions):
         raise TypeError(f"{type(environment).__name__} has no method regions()")
     recorder = _Recorder(environment, limits, regions)
     maximum = task.max_steps if limits.max_steps is None else limits.max_steps
@@ -72,11 +80,10 @@ async def run_demonstration(
     status: Status
     try:
         recorder.observation = await recorder.deadlines.call("reset", environment.reset(task, seed))
-        if mistakes is not None and recorder.observation.screenshot is not None:
-            place = empty_place(recorder.observation.screenshot, await recorder.look(), mistakes)
-            if place is not None:
-                await recorder.act("", Action("click", *place))
-                wrong = 1
+        wrong_step = None if mistakes is None else await _mistake(recorder, mistakes)
+        if wrong_step is not None:
+            await recorder.act("", wrong_step)
+            wrong = 1
         status = await _act_out(recorder, environment, maximum + wrong)
         reward = float(await recorder.deadlines.call("evaluate", environment.evaluate()))
     except EnvironmentTimeout as failure:
@@ -96,6 +103,15 @@ async def run_demonstration(
         error=error,
     )
     return trajectory, recorder.regions
+
+
+async def _mistake(recorder: _Recorder, generator: Random) -> Action | None:
+    if isinstance(recorder.environment, HasMistakes):
+        return recorder.environment.mistake(generator)
+    assert recorder.observation is not None
+    screen = recorder.observation.screenshot
+    place = None if screen is None else empty_place(screen, await recorder.look(), generator)
+    return None if place is None else Action("click", *place)
 
 
 async def _act_out(recorder: _Recorder, demonstrator: Demonstrator, maximum: int) -> Status:
