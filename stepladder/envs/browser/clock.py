@@ -7,8 +7,8 @@ machine is. Input, layout and painting stay Chromium's own.
 
 from __future__ import annotations
 
-#: 2016-11-15 10:00 UTC, the season in which the oldest pages of the benchmark are set.
-START_TIME = 1479204000000
+#: 2018-03-01 10:00 UTC: after every date that the pages ask for, as on any day on which they are used now.
+START_TIME = 1519898400000
 
 CLOCK_SCRIPT = f"""(() => {{
   const start = {START_TIME}, frame = 1000 / 60, RealDate = Date;

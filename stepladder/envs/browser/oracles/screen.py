@@ -11,13 +11,12 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
+from stepladder.envs.browser.actions import NOTCH
 from stepladder.types import Action, ActionKind
 
 Turn = tuple[str, Action]
 Oracle = Callable[["Screen", str], AsyncIterator[Turn]]
 
-#: Pixels that a page scrolls for one wheel notch.
-NOTCH = 100
 MAX_SCROLLS = 40
 
 HELPERS = r"""

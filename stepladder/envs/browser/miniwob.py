@@ -1,0 +1,159 @@
+"""MiniWobEnvironment: the tasks of MiniWoB++ from the PyPI wheel `miniwob`, on local pages, without a clone or a server."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+from collections.abc import AsyncIterator, Iterable
+from typing import ClassVar
+
+from stepladder.envs.browser import catalogue
+from stepladder.envs.browser.clock import CLOCK_SCRIPT
+from stepladder.envs.browser.environment import BrowserEnvironment
+from stepladder.envs.browser.host import BrowserHost
+from stepladder.envs.browser.oracles import ORACLES, OracleError, Screen, Turn
+from stepladder.images import ImageStore
+from stepladder.interfaces import EnvironmentFailure
+from stepladder.types import Action, Task
+
+#: Once per loaded page: no time limit, no countdown, no score beside the page, no cover over it, nothing that moves by CSS. The
+#: pictures of the page's styles are loaded beforehand: an icon whose hover picture is still on its way has no size to click.
+_PREPARE = """(async () => {
+  core.EPISODE_MAX_TIME = 2 ** 31 - 1;
+  core.countdownTimer = () => {};
+  const style = document.createElement('style');
+  style.textContent = '#reward-display, #click-canvas, #sync-task-cover { display: none !important; }'
+    + '* { transition: none !important; animation: none !important; }';
+  document.head.append(style);
+  const rules = [...document.querySelectorAll('style')].map((e) => e.textContent).join(' ');
+  window.stepladderPictures = [...new Set([...rules.matchAll(/url\\(["']?([^"')]+)/g)].map((found) => found[1]))].map((source) => {
+    const picture = new Image();
+    picture.src = source;
+    return picture;
+  });
+  await Promise.allSettled([...window.stepladderPictures, ...document.images].map((picture) => picture.decode()));
+})()"""
+
+_START = """((seed, mode) => {
+  stepladderClock.restart();
+  if (document.activeElement && document.activeElement !== document.body) document.activeElement.blur();
+  core.setDataMode(mode);
+  Math.seedrandom(seed);
+  core.startEpisodeReal();
+  window.scrollTo(0, 0);
+  stepladderClock.advance(0);
+  const utterance = core.getUtterance();
+  return (typeof utterance === 'object' ? utterance.utterance : utterance).replace(/\\s+/g, ' ').trim();
+})"""
+
+
+class MiniWobEnvironment(BrowserEnvironment):
+    """One MiniWoB++ task at a time, at its own size of 160 x 210 pixels, the instruction on yellow at the top.
+
+    Equal task and seed give equal pages. Time on the page stands still while the agent thinks: every action takes `step_seconds`
+    of the page's time and a `wait` takes its own; there is no time limit. The task reward is 1 when the page's own reward is
+    above 0 (the convention of MiniWoB++ papers), without the discount for slowness; `raw_reward` is the page's number.
+
+    `setup={"mode": "test"}` of a task chooses the page's second data distribution where it has one (click-test-transfer,
+    click-checkboxes-transfer, email-inbox-*nl*).
+    """
+
+    finished_script = "WOB_DONE_GLOBAL"
+    page_scripts: tuple[str, ...] = (CLOCK_SCRIPT,)
+    shortcuts = False
+    #: Tasks whose pages keep something from one episode to the next; they are loaded anew for every episode.
+    always_fresh: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(
+        self,
+        images: ImageStore,
+        *,
+        host: BrowserHost | None = None,
+        width: int = 160,
+        height: int = 210,
+        tree: bool = False,
+        chromium: str | os.PathLike[str] | None = None,
+        deadline: float = 10.0,
+        step_seconds: float = 0.5,
+        reuse_pages: bool = True,
+    ) -> None:
+        """`reuse_pages` starts an episode of the same task on the page already loaded (about 1 ms); without it every episode loads
+        its page. `step_seconds` is the page time that an action takes. The rest as in `BrowserEnvironment`."""
+        super().__init__(
+            images,
+            host=host,
+            width=width,
+            height=height,
+            tree=tree,
+            chromium=chromium,
+            fresh_context=not reuse_pages,
+            deadline=deadline,
+        )
+        if not step_seconds >= 0:
+            raise ValueError(f"step_seconds is {step_seconds}; it must be 0 or more")
+        self.step_seconds = step_seconds
+        self.raw_reward = 0.0
+        self._pages = (catalogue.html_directory()).as_uri() + "/"
+        self._loaded: tuple[object, str] | None = None
+
+    @classmethod
+    def tasks(cls, names: Iterable[str] | None = None) -> list[Task]:
+        """All tasks, or those named; see `catalogue`."""
+        return catalogue.tasks(names)
+
+    async def solve(self) -> AsyncIterator[Turn]:
+        """The demonstration for the present task: (thought, action) one by one. A demonstrator that does not find what it expects
+        gives up with a `fail` action. Raises EnvironmentFailure for a task without demonstrator."""
+        oracle = ORACLES.get(self.task.id)
+        if oracle is None:
+            near = difflib.get_close_matches(self.task.id, ORACLES, n=1)
+            raise EnvironmentFailure(f"MiniWoB++ task {self.task.id!r} has no demonstrator; near: {', '.join(near) or 'none'}")
+        try:
+            async for turn in oracle(Screen(self), self.task.instruction):
+                yield turn
+        except OracleError as error:
+            yield f"This cannot be done: {error}\nAction: Give up.", Action("fail", text=str(error))
+
+    def _allowed(self, url: str) -> bool:
+        return url.startswith((self._pages, "data:", "about:blank"))
+
+    async def _start(self, task: Task, seed: int) -> Task:
+        try:
+            entry = catalogue.entry(task.id)
+        except ValueError as error:
+            raise EnvironmentFailure(str(error)) from error
+        unknown = [name for name in task.setup if name != "mode"]
+        if unknown:
+            raise EnvironmentFailure(f"task {task.id!r}: setup has no {unknown[0]!r}; it may have 'mode' ('default' or 'test')")
+        page = self._current()
+        if self._loaded != (page, task.id) or task.id in self.always_fresh:
+            self._loaded = None
+            await self._navigate(f"{self._pages}miniwob/{entry.name}.html")
+            await page.evaluate(_PREPARE)
+            self._loaded = (page, task.id)
+        self.raw_reward = 0.0
+        mode = str(task.setup.get("mode", "default"))
+        instruction = await page.evaluate(f"{_START}({json.dumps(str(seed))}, {json.dumps(mode)})")
+        await page.frame()
+        return dataclasses.replace(task, instruction=instruction)
+
+    async def _act(self, action: Action) -> None:
+        await super()._act(action)
+        if action.kind != "wait":
+            await self._pass_time(self.step_seconds)
+
+    async def _wait(self, seconds: float) -> None:
+        await self._pass_time(seconds)
+
+    async def _pass_time(self, seconds: float) -> None:
+        """Let page time go on, unless the episode has ended: the last screenshot shows the state that was graded."""
+        page = self._current()
+        await page.evaluate(f"WOB_DONE_GLOBAL || stepladderClock.advance({1000 * seconds})")
+        await page.frame()
+
+    async def _score(self) -> float:
+        reward = await self._current().evaluate("WOB_DONE_GLOBAL ? WOB_RAW_REWARD_GLOBAL : 0")
+        self.raw_reward = float(reward)
+        return float(self.raw_reward > 0)
