@@ -19,7 +19,7 @@ MAX_NOTCHES = 100
 #: Longer texts are inserted line by line, as a paste would, in place of key by key.
 MAX_KEYSTROKES = 200
 
-MODIFIERS = {"alt": 1, "ctrl": 2, "meta": 4, "shift": 8}
+MODIFIERS = {"alt": 1, "ctrl": 2, "super": 4, "shift": 8}
 _BUTTON_BITS = {"left": 1, "right": 2, "middle": 4}
 _CLICKS = {
     "click": ("left", 1),
@@ -50,7 +50,7 @@ def _keys() -> dict[str, Key]:
         "ctrl": Key("Control", "ControlLeft", 17),
         "shift": Key("Shift", "ShiftLeft", 16),
         "alt": Key("Alt", "AltLeft", 18),
-        "meta": Key("Meta", "MetaLeft", 91),
+        "super": Key("Meta", "MetaLeft", 91),
         "enter": Key("Enter", "Enter", 13, "\r"),
         "tab": Key("Tab", "Tab", 9),
         "space": Key(" ", "Space", 32, " "),
@@ -80,30 +80,16 @@ def _keys() -> dict[str, Key]:
 NAMED_KEYS = _keys()
 _ALIASES = {
     "control": "ctrl",
-    "cmd": "meta",
-    "command": "meta",
-    "super": "meta",
-    "win": "meta",
-    "windows": "meta",
-    "option": "alt",
+    "cmd": "super",
+    "meta": "super",
+    "win": "super",
     "return": "enter",
     "esc": "escape",
     "del": "delete",
-    "ins": "insert",
-    "page_up": "pageup",
-    "pgup": "pageup",
-    "page_down": "pagedown",
-    "pgdn": "pagedown",
-    "caps_lock": "capslock",
     "arrowleft": "left",
     "arrowup": "up",
     "arrowright": "right",
     "arrowdown": "down",
-    "spacebar": "space",
-    "print_screen": "printscreen",
-    "contextmenu": "menu",
-    "plus": "+",
-    "minus": "-",
 }
 #: US layout: unshifted and shifted character, DOM code, Windows key code.
 _PUNCTUATION = (

@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -31,6 +32,8 @@ class BrowserEnvironment:
     `finished_script`, a JavaScript expression that is true once the page has ended the episode, `page_scripts`, JavaScript that
     runs in every document before the page's own, `_wants_url`, and `shortcuts` (False: keys such as ctrl+w and F5 go to the page
     alone).
+
+    The network is off; `task.setup["network"]`, a list of host names, opens it for these hosts and the hosts below them.
 
     images         where screenshots go
     host           a running browser to share; by default the environment has its own
@@ -60,7 +63,7 @@ class BrowserEnvironment:
         if width < 16 or height < 16:
             raise ValueError(f"a viewport of {width} x {height} pixels is too small; 16 x 16 is the least")
         self.images = images
-        self.width, self.height = width, height
+        self.width, self.height = self._default_size = width, height
         self.tree = tree
         self.fresh_context = fresh_context
         self.deadline = deadline
@@ -70,10 +73,12 @@ class BrowserEnvironment:
         self._host.users.add(self)
         self._context: BrowserContext | None = None
         self._page: Page | None = None
+        self._network: tuple[str, ...] = ()
         self._serve: dict[str, str] = {}
         self._input = InputState()
         self._dialog: DialogState | None = None
         self._messages: list[str] = []
+        self._answer = ""
         self._last: Observation | None = None
         self._seen: set[str] = set()
         self._broken = False
@@ -99,15 +104,22 @@ class BrowserEnvironment:
         raise NotImplementedError(f"{type(self).__name__} does not say how a task is graded")
 
     def _allowed(self, url: str) -> bool:
-        """Whether the pages of the present task may fetch `url`. Nothing by default; `_serve` and data: need no permission."""
-        return False
+        """Whether the pages of the present task may fetch `url`: those of `network`; `_serve` and data: need no permission."""
+        address = urlsplit(url)
+        if address.scheme not in ("http", "https", "ws", "wss") or address.hostname is None:
+            return False
+        return any(address.hostname == host or address.hostname.endswith(f".{host}") for host in self._network)
+
+    def _viewport(self, task: Task) -> tuple[int, int]:
+        """Width and height of the screen for `task`, in pixels."""
+        return self._default_size
 
     # ------------------------------------------------------------------------------------------------------ the environment
 
     async def reset(self, task: Task, seed: int) -> Observation:
         """Start `task` in a fresh browser context (or the old page, see `fresh_context`). Raises EnvironmentFailure."""
         async with self._guard("reset", self._host.launch_timeout + self.deadline):
-            await self._open()
+            await self._open(task)
         async with self._guard("reset", self.deadline):
             self.task = await self._start(task, seed)
             return await self._observe()
@@ -157,20 +169,22 @@ class BrowserEnvironment:
 
     # --------------------------------------------------------------------------------------------------- opening and ending
 
-    async def _open(self) -> None:
+    async def _open(self, task: Task) -> None:
         """Have a page that works: a fresh one, or with `fresh_context` False the old one when it is still good."""
+        wanted = (*self._viewport(task), _hosts(task))
         reusable = not self._broken and self._context is not None and self._host.alive and self._context.pages
-        if reusable and not self.fresh_context:
+        if reusable and not self.fresh_context and wanted == (self.width, self.height, self._network):
             await self._tidy()
         else:
             await self._drop_context()
-            self._context = await self._host.new_context(self.width, self.height)
+            self.width, self.height, self._network = wanted
+            self._context = await self._host.new_context(self.width, self.height, self._network)
             self._context.prepare = self._prepare
             self._seen = set()
             self._page = await self._context.new_page()
             self._input = InputState()
         self._broken = False
-        self._dialog, self._last, self._messages = None, None, []
+        self._dialog, self._last, self._messages, self._answer = None, None, [], ""
         self._serve.clear()
 
     async def _tidy(self) -> None:
@@ -240,6 +254,7 @@ class BrowserEnvironment:
             await self._answer_dialog(self._dialog, action)
             return
         if action.kind in ("done", "fail"):
+            self._answer = action.text
             return
         if action.kind == "wait":
             await self._wait(min(max(action.seconds, 0.0), MAX_WAIT) if action.seconds == action.seconds else 0.0)
@@ -259,7 +274,9 @@ class BrowserEnvironment:
                     await page.frame()
                 else:
                     sent.append(page.request(*_as_drag(page, call)))
-            await page.frame()
+            # Chromium delivers moves with a frame, and the frame can be ahead of the move: frames go on until all is handled.
+            while not all(request.done() for request in sent):
+                await page.frame()
             for request in sent:
                 await page.answer(request)
             await page.frame()
@@ -381,6 +398,11 @@ class BrowserEnvironment:
         downloads, self._context.refused_downloads = self._context.refused_downloads, []
         lines += [f"the download of {name[:200]} was refused" for name in downloads]
         return "\n".join(lines)
+
+
+def _hosts(task: Task) -> tuple[str, ...]:
+    """The host names that `task` may reach."""
+    return tuple(task.setup.get("network", ()))
 
 
 def _as_drag(page: Page, call: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ _FLAGS = (
     # Frames of other sites stay in the page's process: one session sees and reaches everything in a page.
     "--disable-site-isolation-trials",
     "--disable-features=IsolateOrigins,site-per-process,Translate,MediaRouter,OptimizationHints,PaintHolding",
+    "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
     "--password-store=basic",
     "--use-mock-keychain",
 )
@@ -62,8 +63,8 @@ _BEGIN_FRAME_FLAGS = (
     "--disable-threaded-scrolling",
     "--disable-checker-imaging",
 )
-#: No name and no address resolves, whatever a page tries (requests, sockets, WebRTC, prefetch).
-_OFFLINE_FLAGS = ("--host-resolver-rules=MAP * ~NOTFOUND", "--force-webrtc-ip-handling-policy=disable_non_proxied_udp")
+#: Where a context sends everything that it may not reach, sockets included: a port that answers nobody.
+_NOWHERE = "http://127.0.0.1:9"
 
 
 class BrowserContext:
@@ -141,16 +142,12 @@ class BrowserContext:
 class BrowserHost:
     """A Chromium process: started when first needed, started again after it died, killed with all its children by `close`.
 
-    `chromium` is a path (see `find_chromium`), `network` False makes every host name and address unreachable. `begin_frames`
-    tells after `start` whether frames are made on request (headless shell) or by the browser's own clock. One host serves one
-    event loop at a time; in another loop it starts a new process.
+    `chromium` is a path (see `find_chromium`). `begin_frames` tells after `start` whether frames are made on request (headless
+    shell) or by the browser's own clock. One host serves one event loop at a time; in another loop it starts a new process.
     """
 
-    def __init__(
-        self, chromium: str | os.PathLike[str] | None = None, *, network: bool = False, launch_timeout: float = 30.0
-    ) -> None:
+    def __init__(self, chromium: str | os.PathLike[str] | None = None, *, launch_timeout: float = 30.0) -> None:
         self.chromium = find_chromium(chromium)
-        self.network = network
         self.launch_timeout = launch_timeout
         self.begin_frames = has_begin_frames(self.chromium)
         self.contexts: dict[str, BrowserContext] = {}
@@ -188,10 +185,13 @@ class BrowserHost:
             self.kill()
             return await self._launch()
 
-    async def new_context(self, width: int, height: int) -> BrowserContext:
-        """A fresh browser context whose pages are `width` x `height` pixels."""
+    async def new_context(self, width: int, height: int, network: Collection[str] = ()) -> BrowserContext:
+        """A fresh browser context whose pages are `width` x `height` pixels and reach the hosts of `network` (and the hosts below
+        them, "example.org" includes "www.example.org"), and no others."""
         connection = await self.start()
-        made = await connection.call("Target.createBrowserContext", {"disposeOnDetach": True})
+        bypass = ";".join(["<-loopback>", *(pattern for host in network for pattern in (host, f"*.{host}"))])
+        params = {"disposeOnDetach": True, "proxyServer": _NOWHERE, "proxyBypassList": bypass}
+        made = await connection.call("Target.createBrowserContext", params)
         context = BrowserContext(self, connection, made["browserContextId"], width, height)
         self.contexts[context.id] = context
         await connection.call(
@@ -253,8 +253,6 @@ class BrowserHost:
         flags = [*_FLAGS, f"--user-data-dir={self.directory}/profile"]
         if self.begin_frames:
             flags += _BEGIN_FRAME_FLAGS
-        if not self.network:
-            flags += _OFFLINE_FLAGS
         if not _sandbox_possible():
             flags.append("--no-sandbox")
         return [*flags, "about:blank"]
