@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from stepladder.images import ImageStore
 from stepladder.interfaces import ContextFull, Policy
-from stepladder.models.forward import token_logprobs
 from stepladder.models.processor import ImageTextProcessor, image_processor
 from stepladder.models.renderer import Renderer
 from stepladder.models.small import SmallModel, build_model
@@ -92,7 +91,8 @@ class World:
             states = self.model.model(input_ids=ids, position_ids=positions, **pictures).last_hidden_state[0]
             start = len(prompt.tokens) - 1
             banned = banned_ids(self.model, self.renderer)
-            return token_logprobs(self.model, states[start:-1], ids[0, start + 1 :], banned)[0]
+            logits = self.model.lm_head(states[start:-1]).index_fill(-1, banned, -torch.inf)
+            return logits.log_softmax(-1).gather(-1, ids[0, start + 1 :, None])[:, 0]
 
 
 @pytest.fixture(scope="module")
