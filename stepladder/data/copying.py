@@ -1,0 +1,106 @@
+"""Items that teach to copy text from an instruction: demonstrations whose strings are replaced by others, without a picture.
+
+A small model does not learn to copy by the way: trained on demonstrations alone it types the most frequent name. A text-only stage
+on these items teaches it in a minute.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from random import Random
+
+from stepladder.types import Observation, Step, Task, Trajectory
+from stepladder.words import NAMES, VOCABULARY, letters, vocabulary
+
+_TRIES = 200
+_QUOTED = re.compile(r'"([^"\n]+)"')
+
+
+def copy_items(random: Random, trajectories: Sequence[Trajectory], count: int) -> list[Trajectory]:
+    """`count` items: a demonstration up to a step that types text of its instruction, that step last and without a screenshot.
+
+    The instruction's quoted strings and the typed text are replaced by random names, words and strings: the same ones in the
+    instruction, in the thoughts, in the texts of all steps and in the action. The steps before the last are history; they keep
+    their screenshots, because their coordinates refer to them. Raises ValueError when no demonstration types such a text.
+    """
+    return [_copy_item(random, *_pick(random, trajectories)) for _ in range(count)]
+
+
+def typed_from_instruction(trajectory: Trajectory) -> list[int]:
+    """The steps that type a text which stands in the instruction."""
+    return [
+        index
+        for index, step in enumerate(trajectory.steps)
+        if step.action is not None and step.action.kind == "type" and _stands_in(step.action.text, trajectory.task.instruction)
+    ]
+
+
+def _stands_in(text: str, instruction: str) -> bool:
+    return bool(text.strip()) and text in instruction and _whole(text).search(instruction) is not None
+
+
+def _whole(*texts: str) -> re.Pattern[str]:
+    """Finds any of the texts, the longest first, where it is not part of a longer word."""
+    parts = "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True))
+    return re.compile(rf"(?<!\w)(?:{parts})(?!\w)")
+
+
+def _pick(random: Random, trajectories: Sequence[Trajectory]) -> tuple[Trajectory, int]:
+    for _ in range(_TRIES if trajectories else 0):
+        trajectory = random.choice(trajectories)
+        steps = typed_from_instruction(trajectory)
+        if steps:
+            return trajectory, random.choice(steps)
+    for trajectory in trajectories:
+        steps = typed_from_instruction(trajectory)
+        if steps:
+            return trajectory, random.choice(steps)
+    raise ValueError(f"none of {len(trajectories)} demonstrations types a text that stands in its instruction")
+
+
+def _copy_item(random: Random, trajectory: Trajectory, index: int) -> Trajectory:
+    action = trajectory.steps[index].action
+    assert action is not None
+    old = dict.fromkeys([action.text, *_QUOTED.findall(trajectory.task.instruction)])
+    new: dict[str, str] = {}
+    for text in old:
+        while (other := _like(random, text)) in new.values():
+            pass
+        new[text] = other
+    pattern = _whole(*new)
+
+    def replace(text: str) -> str:
+        return pattern.sub(lambda match: new[match[0]], text)
+
+    instruction = replace(trajectory.task.instruction)
+    task = dataclasses.replace(trajectory.task, instruction=instruction, check={}, tags=("copying",))
+    steps = [_replace_step(step, replace) for step in trajectory.steps[: index + 1]]
+    steps[-1] = dataclasses.replace(steps[-1], observation=Observation())
+    return _item(task, steps)
+
+
+def _replace_step(step: Step, replace: Callable[[str], str]) -> Step:
+    action = None if step.action is None else dataclasses.replace(step.action, text=replace(step.action.text))
+    return dataclasses.replace(step, action=action, thought=replace(step.thought), prompt=None, completion=None)
+
+
+def _item(task: Task, steps: Sequence[Step]) -> Trajectory:
+    name = hashlib.sha256(f"{task.instruction}#{len(steps)}".encode()).hexdigest()[:16]
+    return Trajectory(f"copying-{task.id}-{name}", task, tuple(steps), None, "done", 1.0, policy="known")
+
+
+def _like(random: Random, text: str) -> str:
+    """A random text of as many words: a name, a word of the vocabulary, or letters and digits."""
+    return " ".join(_word(random) for _ in text.split() or [text])
+
+
+def _word(random: Random) -> str:
+    share = random.random()
+    if share < 0.35:
+        return random.choice(vocabulary("train", NAMES))
+    if share < 0.5:
+        return random.choice(vocabulary("train", VOCABULARY))
+    return letters(random, "train", (2, 3, 4, 5, 6, 7))
