@@ -57,7 +57,7 @@ def from_json(kind: type[T], record: Any, where: str = "") -> T:
     where = where or kind.__name__
     if not isinstance(record, Mapping):
         raise ValueError(f"{where} must be an object, not {type(record).__name__}")
-    hints = _hints(kind)
+    hints = _hints(typing.cast(Any, kind))
     unknown = [key for key in record if key not in hints]
     if unknown:
         near = difflib.get_close_matches(unknown[0], hints, n=1)

@@ -32,11 +32,12 @@ class ImageStore:
         self._cache = cache
         self._lock = threading.Lock()
 
-    def put(self, data: bytes) -> ImageRef:
-        """Store an encoded picture (PNG, JPEG, WebP). Raises ValueError when `data` is no picture."""
+    def put(self, data: bytes, persist: bool = True) -> ImageRef:
+        """Store an encoded picture (PNG, JPEG, WebP); with `persist` False in memory only. Raises ValueError when `data` is no
+        picture."""
         digest = hashlib.sha256(data).hexdigest()
         width, height = _size(data)
-        if self.root is None:
+        if self.root is None or not persist:
             self._memory[digest] = data
         elif digest not in self._known:
             path = self._path(digest)

@@ -57,8 +57,13 @@ class Demonstrator(Protocol):
 class Agent(Protocol):
     """A model family's dialect: how it is asked and how its answers are read."""
 
-    name: str
-    stop: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """What trajectories and reports call it."""
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Strings that end a reply."""
 
     def prompt(self, task: Task, steps: Sequence[Step], observation: Observation) -> tuple[Message, ...]:
         """The messages for the next decision, history windowed. The same function serves rollout, training and evaluation (law 3)."""

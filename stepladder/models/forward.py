@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
@@ -42,6 +43,9 @@ def hidden_states(
             raise ValueError(f"the batch has places for {tokens_needed} visual tokens, the pictures give {tokens_given}")
         embeddings = embeddings.masked_scatter(image_mask[..., None], visual[0].to(embeddings.dtype))
         deepstack = [feature.to(embeddings.dtype) for feature in visual[1]]
+    if mask is not None and torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")  # made additive once here, not in every layer
+        mask = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -1e4)
     output = text(
         inputs_embeds=embeddings,
         position_ids=positions,
@@ -55,19 +59,12 @@ def hidden_states(
     return states
 
 
-def token_logprobs(
-    model: Qwen3VLForConditionalGeneration, states: Tensor, targets: Tensor, banned: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """(log-probabilities float32[N] of `targets` int64[N], entropies float32[N]) from hidden states float[N, hidden].
+def token_logprobs(model: Qwen3VLForConditionalGeneration, states: Tensor, targets: Tensor, banned: Tensor | None = None) -> Tensor:
+    """Log-probabilities float32[N] of `targets` int64[N] from hidden states float[N, hidden].
 
     `banned` int64[K] ids have probability 0, as they have when the engine samples.
     """
     logits = model.lm_head(states).float()
     if banned is not None:
         logits = logits.index_fill(-1, banned, torch.finfo(torch.float32).min)
-    normaliser = logits.logsumexp(-1)
-    chosen = logits.gather(-1, targets[:, None])[:, 0]
-    with torch.no_grad():
-        probabilities = (logits - normaliser[:, None]).exp()
-        entropy = normaliser - (probabilities * logits).sum(-1)
-    return chosen - normaliser, entropy
+    return -F.cross_entropy(logits, targets, reduction="none")

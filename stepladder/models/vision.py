@@ -16,6 +16,8 @@ from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision
 
+from stepladder.models.attention import attend
+
 
 def use_batched_vision(model: Qwen3VLForConditionalGeneration) -> None:
     """Give this model (not the class) the quick paths. The weights and the results stay what they were."""
@@ -59,5 +61,5 @@ def _attention(
     def per_picture(x: Tensor) -> Tensor:
         return x.reshape(pictures, total // pictures, self.num_heads, -1).transpose(1, 2)
 
-    mixed = F.scaled_dot_product_attention(per_picture(query), per_picture(key), per_picture(value), scale=self.scaling)
+    mixed = attend(per_picture(query), per_picture(key), per_picture(value), None, self.scaling)
     return self.proj(mixed.transpose(1, 2).reshape(total, -1))

@@ -111,6 +111,26 @@ def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) 
     )
 
 
+def pictures_only(images: Sequence[ImageRef], renderer: Renderer) -> Batch:
+    """A batch of distinct pictures without any text, for losses on visual tokens alone."""
+    nothing = torch.zeros(0, dtype=torch.int64)
+    pixel_values, grid = renderer.pixels(images)
+    return Batch(
+        tokens=nothing,
+        positions=nothing,
+        attention=nothing,
+        image_mask=nothing,
+        source=nothing,
+        targets=nothing,
+        w_ce=torch.zeros(0),
+        logprobs=torch.zeros(0),
+        images=tuple(images),
+        pixel_values=pixel_values,
+        grid=grid,
+        visual_index=None,
+    )
+
+
 def _attention(owner: Tensor, segment: Tensor) -> Tensor:
     width = owner.shape[1]
     causal = torch.ones(width, width, dtype=torch.bool).tril()

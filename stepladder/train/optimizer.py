@@ -72,9 +72,12 @@ class Schedule:
     floor: float = 0.05
     decay_from: int | None = None
 
-    def finish_early(self, step: int) -> None:
-        if self.decay_from is None and step < self._latest_decay():
-            self.decay_from = step
+    def finish_early(self, step: int) -> bool:
+        """Begin the decay at `step`; False when it has begun already."""
+        if self.decay_from is not None or step >= self._latest_decay():
+            return False
+        self.decay_from = step
+        return True
 
     @property
     def last_step(self) -> int:

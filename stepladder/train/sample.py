@@ -83,8 +83,8 @@ def from_reply(
 
 
 def from_step(renderer: Renderer, agent: Agent, task: Task, steps: Sequence[Step], index: int, *, key: str = "") -> Sample:
-    """The sample of step `index`: its recorded prompt and reply where there are any (law 2), else the prompt that `agent` would have
-    shown (law 3) and the reply in which it would have said the demonstrated action."""
+    """The sample of step `index`: its recorded prompt and reply where there are any (law 2), else the prompt that `agent` would
+    have shown (law 3) and the reply in which it would have said the demonstrated action."""
     step = steps[index]
     if step.completion is not None and step.completion.tokens is not None and step.prompt is not None:
         return from_reply(

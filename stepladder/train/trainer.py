@@ -28,8 +28,8 @@ from stepladder.train.optimizer import OptimizerConfig, Schedule, build_optimize
 
 @dataclass
 class MicroBatch:
-    """What one forward and backward pass sees: packed tokens, and targets for the distinct pictures' visual tokens if there are any.
-    `text` False leaves the language model out (a perception step on pictures alone)."""
+    """What one forward and backward pass sees: packed tokens, and targets for the distinct pictures' visual tokens if there are
+    any. `text` False leaves the language model out (a perception step on pictures alone)."""
 
     batch: Batch
     visual: VisualTargets | None = None
@@ -86,8 +86,9 @@ class Trainer:
             yield from ((f"heads.{name}", parameter) for name, parameter in self.head.named_parameters())
 
     def step(self, micro_batches: Sequence[MicroBatch]) -> dict[str, float]:
-        """One update from all micro-batches of this rank (and of all other ranks). Returns the global mean of each loss, the gradient
-        norm and the learning-rate factor. Raises FloatingPointError when the gradient is not finite; the weights stay as they were."""
+        """One update from all micro-batches of this rank (and of all other ranks). Returns the global mean of each loss, the
+        gradient norm and the learning-rate factor. Raises FloatingPointError when the gradient is not finite; the weights stay as
+        they were."""
         counts = self._global_counts(micro_batches)
         for _, parameter in self._learning:
             parameter.grad = None
@@ -139,15 +140,29 @@ class Trainer:
                 embeddings = self.model.model.language_model.embed_tokens.weight
                 terms |= self.head.losses(visual[0], embeddings, micro_batch.visual)
             if micro_batch.text:
-                logprobs, _ = token_logprobs(self.model, self.states(batch, visual), batch.targets)
+                logprobs = token_logprobs(self.model, self.states(batch, visual), batch.targets)
                 terms["ce"] = -(batch.w_ce * logprobs).sum()
         return terms
 
     @torch.no_grad()
-    def logprobs(self, batch: Batch, banned: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(log-probabilities float32[N], entropies float32[N]) of the trained tokens under the present weights."""
+    def logprobs(self, batch: Batch, banned: Tensor | None = None) -> Tensor:
+        """Log-probabilities float32[N] of the trained tokens under the present weights."""
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
             return token_logprobs(self.model, self.states(batch, self.encode(batch)), batch.targets, banned)
+
+    @torch.no_grad()
+    def most_probable(self, batch: Batch) -> Tensor:
+        """int64[N]: the most probable id at the place of each trained token."""
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
+            return self.model.lm_head(self.states(batch, self.encode(batch))).argmax(-1)
+
+    @torch.no_grad()
+    def look(self, batch: Batch) -> Tensor:
+        """Visual tokens float[V, hidden] of the batch's distinct pictures."""
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
+            visual = self.encode(batch)
+        assert visual is not None, "the batch has no pictures"
+        return visual[0]
 
     # ------------------------------------------------------------------ ranks
 

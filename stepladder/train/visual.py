@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from stepladder.data.vocabulary import strip_punctuation
 from stepladder.models.heads import LETTER_SLOTS, PerceptionHead, VisualTargets, letter_targets
 from stepladder.models.renderer import Renderer
 from stepladder.types import ImageRef, Region
@@ -72,8 +72,3 @@ def join_targets(targets: Sequence[VisualTargets]) -> VisualTargets:
         torch.cat([t.centre for t in targets]),
         torch.cat([t.located for t in targets]),
     )
-
-
-def strip_punctuation(word: str) -> str:
-    """The word without quotation marks, full stops and brackets around it."""
-    return re.sub(r"^[^\w#@+\-=]+|[^\w=+]+$", "", word)

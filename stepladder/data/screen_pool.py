@@ -1,0 +1,47 @@
+"""Screens with known regions as training data: synthetic ones drawn when first asked for, always the same for the same number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import get_args
+
+from stepladder.data.screens import Split, screen
+from stepladder.images import ImageStore, encode_png
+from stepladder.types import ImageRef, Region
+
+HELD_OUT_SPLITS: tuple[Split, ...] = tuple(split for split in get_args(Split) if split != "train")
+
+
+@dataclass(frozen=True)
+class Screen:
+    """A screenshot whose regions are known. Above `ignore_above` pixels the list is not complete (an instruction area)."""
+
+    image: ImageRef
+    regions: Sequence[Region]
+    ignore_above: float = 0.0
+
+
+class ScreenPool:
+    """`size` synthetic screens of one split. Pictures are kept in the memory of `images` and never written to its directory."""
+
+    def __init__(self, images: ImageStore, split: Split, size: int, width: int, height: int) -> None:
+        self.images, self.split, self.size = images, split, size
+        self.width, self.height = width, height
+        self._drawn: dict[int, Screen] = {}
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, number: int) -> Screen:
+        """Screen `number`; raises IndexError beyond the pool's size."""
+        if not 0 <= number < self.size:
+            raise IndexError(f"screen {number} of {self.size}")
+        if number not in self._drawn:
+            pixels, regions = screen(Random(f"{self.split}-{number}"), self.split, 1, self.width, self.height)
+            self._drawn[number] = Screen(self.images.put(encode_png(pixels), persist=False), regions)
+        return self._drawn[number]
+
+    def draw(self, random: Random) -> Screen:
+        return self[random.randrange(self.size)]

@@ -1,0 +1,197 @@
+"""Supervised training, rungs 5, 8 and 9: copying, perception, behaviour cloning, in phases that end when they have learned enough.
+
+    stepladder sft --set demonstrations=runs/demo/collect --set output=runs/demo/sft
+
+Each phase has a goal (a score on held-out data) and a ceiling (steps, seconds). When the goal is reached, or the ceiling comes
+near, the learning rate decays and the phase ends. A run that was killed goes on from its last saved state and, on the CPU, ends
+with the very weights of a run that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+
+from stepladder.config import ConfigError
+from stepladder.models.checkpoint import save_checkpoint
+from stepladder.models.small import SmallModel
+from stepladder.progress import Progress
+from stepladder.run import Run
+from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.sft_setup import Learner, build_learner, build_mixture
+from stepladder.train.mixtures import Mixture, Share
+from stepladder.train.optimizer import OptimizerConfig, Schedule
+from stepladder.train.parallel import run_ranks
+from stepladder.train.trainer import LossWeights, Trainer, save_state
+
+PhaseName = Literal["copying", "perception", "cloning_frozen", "cloning"]
+TRAINED_PARTS: dict[PhaseName, tuple[str, ...]] = {
+    "copying": ("model.language_model",),
+    "perception": ("model.visual", "heads", "model.language_model.embed_tokens"),
+    "cloning_frozen": ("model.language_model",),
+    "cloning": ("model", "heads"),
+}
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """One phase. `steps` is the ceiling in updates (0 leaves the phase out) and `max_seconds` the ceiling in running time (None: no
+    such ceiling; with one, where the phase ends depends on the machine's speed). `goal` ends it earlier: the held-out score to be
+    reached, measured every `score_every` updates. `batch` counts screenshots (or rows of text) an update, over all ranks."""
+
+    steps: int
+    batch: int
+    lr: float
+    goal: float = 1.0
+    score_every: int = 50
+    warmup: int = 30
+    decay: float = 0.4
+    max_seconds: float | None = None
+    ce: float = 1.0
+    word: float = 0.0
+    letters: float = 0.0
+    centre: float = 0.0
+
+
+@dataclass(frozen=True)
+class SftConfig:
+    """`demonstrations` is a directory that `stepladder collect` wrote; `checkpoint` a Hugging Face directory to start from (None: a
+    small model with random weights and a tokenizer of its own). `questions` perception items accompany every demonstrated step,
+    `reading` of `screens` synthetic screens with questions accompany every update; a share `drawn` of what perception looks at is
+    synthetic, the rest are pages; `ignore_above` pixels at the top of a page are an
+    instruction area whose words are not listed."""
+
+    demonstrations: Path = Path("runs/collect")
+    output: Path = Path("runs/sft")
+    checkpoint: Path | None = None
+    seed: int = 0
+    ranks: int = 2
+    bf16: bool = True
+    save_every: int = 100
+    questions: int = 6
+    reading: int = 4
+    screens: int = 3000
+    drawn: float = 0.3
+    ignore_above: float = 50.0
+    agent: AgentOptions = field(default_factory=AgentOptions)
+    model: SmallModel = field(default_factory=SmallModel)
+    copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=300, batch=96, lr=3e-3, goal=0.97))
+    perception: PhaseConfig = field(
+        default_factory=lambda: PhaseConfig(steps=500, batch=32, lr=3e-3, goal=0.9, ce=0.0, word=1.0, letters=0.5, centre=4.0)
+    )
+    cloning_frozen: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=360, batch=36, lr=2e-3, decay=0.0))
+    cloning: PhaseConfig = field(
+        default_factory=lambda: PhaseConfig(
+            steps=540, batch=36, lr=2e-3, warmup=10, decay=0.7, goal=0.97, word=0.3, letters=0.15, centre=1.2
+        )
+    )
+
+
+@dataclass
+class PhaseResult:
+    """What a phase came to: the last scores, the updates and seconds it took, and why it ended."""
+
+    scores: dict[str, float]
+    steps: int
+    seconds: float
+    ended: Literal["goal", "ceiling"]
+
+
+def main(config: SftConfig, show: bool = True) -> Path:
+    """Train, and return the exported checkpoint directory. Raises ConfigError when there is nothing to learn from."""
+    if not config.demonstrations.exists():
+        raise ConfigError(f"demonstrations: {config.demonstrations} does not exist; make it with `stepladder collect`")
+    final = config.output / "checkpoint"
+    if final.exists():
+        return final
+    run_ranks(_train, config.ranks, config, show)
+    return final
+
+
+def _train(rank: int, world: int, config: SftConfig, show: bool) -> None:
+    run = Run(config.output, config, seeds={"training": config.seed}, may_change=("output",)) if rank == 0 else None
+    learner = build_learner(config, Share(rank, world))
+    done = learner.load(config.output / "weights.pt")
+    for name in TRAINED_PARTS:
+        phase: PhaseConfig = getattr(config, name)
+        if phase.steps == 0 or name in done:
+            continue
+        trainer = _trainer(name, phase, learner, config)
+        mixture = build_mixture(name, phase, learner, config)
+        if run is None:
+            _run_phase(name, phase, trainer, mixture, config, None, show)
+            continue
+        with run.phase(name) as record:
+            result = _run_phase(name, phase, trainer, mixture, config, run, show)
+            record.result |= {"scores": result.scores, "steps": result.steps, "ended": result.ended}
+            done = [*done, name]
+            learner.save(config.output / "weights.pt", done)
+            (config.output / f"{name}.state").unlink(missing_ok=True)
+    if run is not None:
+        partial = config.output / "checkpoint.partial"
+        save_checkpoint(partial, learner.model, learner.renderer.processor)
+        config.agent.save(partial)
+        partial.replace(config.output / "checkpoint")
+        run.close()
+
+
+def _trainer(name: PhaseName, phase: PhaseConfig, learner: Learner, config: SftConfig) -> Trainer:
+    return Trainer(
+        model=learner.model,
+        head=learner.head,
+        schedule=Schedule(phase.steps, phase.warmup, phase.decay),
+        optimizer=OptimizerConfig(lr=phase.lr),
+        weights=LossWeights(phase.ce, phase.word, phase.letters, phase.centre),
+        trainable=TRAINED_PARTS[name],
+        autocast=config.bf16,
+    )
+
+
+def _run_phase(
+    name: str, phase: PhaseConfig, trainer: Trainer, mixture: Mixture, config: SftConfig, run: Run | None, show: bool
+) -> PhaseResult:
+    state_file = config.output / f"{name}.state"
+    elapsed, scores, ended = 0.0, {}, "ceiling"
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=False)
+        trainer.load_state(state)
+        elapsed, scores, ended = state["elapsed"], state["scores"], state["ended"]
+    started = time.monotonic() - elapsed
+    sums: dict[str, float] = {}
+    with Progress(name, trainer.schedule.steps, show=show and run is not None) as progress:
+        while trainer.step_count < trainer.schedule.last_step:
+            for key, value in trainer.step(mixture.micro_batches(trainer.step_count)).items():
+                sums[key] = sums.get(key, 0.0) + value
+            step = trainer.step_count
+            if step % phase.score_every == 0 or step == trainer.schedule.last_step:
+                scores = mixture.score(trainer)
+                if scores[mixture.goal] >= phase.goal and trainer.schedule.finish_early(step):
+                    ended = "goal"
+                if run is not None:
+                    count = step % phase.score_every or phase.score_every
+                    means = {key: value / count for key, value in sums.items()}
+                    run.log(step, name, **means, **scores, seconds=round(time.monotonic() - started, 2))
+                    progress.update(step, trainer.schedule.last_step, {mixture.goal: scores[mixture.goal], **means})
+                sums = {}
+            elif run is not None:
+                progress.update(step, trainer.schedule.last_step)
+            if phase.max_seconds is not None and _agreed(time.monotonic() - started) > (1 - phase.decay) * phase.max_seconds:
+                trainer.schedule.finish_early(step)
+            if run is not None and step % config.save_every == 0:
+                elapsed = time.monotonic() - started
+                save_state(state_file, {**trainer.state(), "elapsed": elapsed, "scores": scores, "ended": ended})
+    return PhaseResult(scores, trainer.step_count, time.monotonic() - started, "goal" if ended == "goal" else "ceiling")
+
+
+def _agreed(seconds: float) -> float:
+    """Rank 0's clock on every rank, so that all end a phase at the same update."""
+    if not dist.is_initialized():
+        return seconds
+    clock = torch.tensor([seconds], dtype=torch.float64)
+    dist.broadcast(clock, 0)
+    return float(clock)

@@ -1,0 +1,127 @@
+"""What supervised training starts from: data, model, tokenizer, agent, and the mixture of each phase."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import Qwen3VLForConditionalGeneration
+
+from stepladder.data.demonstrations import Demonstrations
+from stepladder.data.regions import RegionStore
+from stepladder.data.screen_pool import HELD_OUT_SPLITS, Screen, ScreenPool
+from stepladder.data.vocabulary import CALL_FRAGMENTS, screen_words, tokenizer_corpus
+from stepladder.images import ImageStore
+from stepladder.models.checkpoint import load_checkpoint
+from stepladder.models.heads import PerceptionHead
+from stepladder.models.processor import ImageTextProcessor, image_processor
+from stepladder.models.renderer import Renderer
+from stepladder.models.small import build_model, whiten_patches
+from stepladder.models.tokenizer import build_tokenizer
+from stepladder.models.vision import use_batched_vision
+from stepladder.store import TrajectoryStore
+from stepladder.train.mixtures import ActingMixture, CopyingMixture, Kit, LookingMixture, Mixture, Share
+from stepladder.train.trainer import save_state
+
+if TYPE_CHECKING:
+    from stepladder.stages.sft import PhaseConfig, PhaseName, SftConfig
+
+WIDGET_KINDS = ("textbox", "password", "radio", "checkbox", "textarea", "select", "slider")
+#: Symbols that are classes of their own for the perception head, besides words: digits and what stands in sums.
+SYMBOLS = tuple("0123456789+-=x")
+HELD_OUT_SCREENS = 128
+
+
+@dataclass
+class Learner:
+    """The model that learns and everything it learns with."""
+
+    model: Qwen3VLForConditionalGeneration
+    head: PerceptionHead
+    renderer: Renderer
+    kit: Kit
+    demonstrations: Demonstrations
+    screens: ScreenPool
+
+    def save(self, path: Path, done: Sequence[str]) -> None:
+        """Weights after the phases `done`."""
+        save_state(path, {"model": self.model.state_dict(), "head": self.head.state_dict(), "done": list(done)})
+
+    def load(self, path: Path) -> list[str]:
+        """The phases that were done before; empty when nothing was."""
+        if not path.exists():
+            return []
+        saved = torch.load(path, weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.head.load_state_dict(saved["head"])
+        return list(saved["done"])
+
+
+def build_learner(config: SftConfig, share: Share) -> Learner:
+    """The same on every rank: all of it follows from the data and the seed."""
+    directory = config.demonstrations
+    images = ImageStore(directory / "images", cache=4096)
+    regions = RegionStore(directory / "regions.jsonl")
+    with TrajectoryStore(directory / "trajectories.jsonl") as store:
+        demonstrations = Demonstrations(store, regions.get)
+    words = screen_words(demonstrations)
+    if config.checkpoint is None:
+        tokenizer = build_tokenizer(tokenizer_corpus(demonstrations, words), 4000, CALL_FRAGMENTS)
+        pictures = image_processor(config.model.patch, config.model.merge)
+        renderer = Renderer(ImageTextProcessor(pictures, tokenizer, tokenizer.chat_template), images)
+        model = build_model(config.model, tokenizer, config.seed)
+        use_batched_vision(model)
+        sample = demonstrations.draw(Random("whiten"), 60, {})
+        whiten_patches(model, renderer.pixels([step.screenshot for step in sample])[0], config.seed)
+    else:
+        model, processor = load_checkpoint(config.checkpoint)
+        renderer = Renderer(processor, images)
+    tokens = {word: renderer.single_token(word) for word in [*words, *SYMBOLS]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        hidden = model.config.text_config.hidden_size
+        head = PerceptionHead(hidden, WIDGET_KINDS, {word: token for word, token in tokens.items() if token is not None})
+    size = demonstrations.validation[0].screenshot
+    screens = ScreenPool(images, "train", config.screens, size.width, size.height)
+    kit = Kit(renderer, config.agent.build(), head, config.seed, share)
+    return Learner(model.train(), head, renderer, kit, demonstrations, screens)
+
+
+def build_mixture(name: PhaseName, phase: PhaseConfig, learner: Learner, config: SftConfig) -> Mixture:
+    """The data of one phase."""
+    kit, demonstrations = learner.kit, learner.demonstrations
+    if name == "copying":
+        trajectories = list({id(s.trajectory): s.trajectory for steps in demonstrations.train.values() for s in steps}.values())
+        return CopyingMixture(kit, trajectories, phase.batch)
+    if name == "perception":
+        return _perception(phase, learner, config)
+    return ActingMixture(
+        kit,
+        demonstrations,
+        phase.batch,
+        config.questions,
+        weights={},
+        screens=learner.screens,
+        reading=config.reading,
+        perceive=name == "cloning",
+        ignore_above=config.ignore_above,
+    )
+
+
+def _perception(phase: PhaseConfig, learner: Learner, config: SftConfig) -> LookingMixture:
+    demonstrations, pool = learner.demonstrations, learner.screens
+
+    def page(random: Random) -> Screen:
+        image = demonstrations.draw(random, 1, {})[0].screenshot
+        return Screen(image, demonstrations.regions(image), config.ignore_above)
+
+    validation = list({step.screenshot.sha256: step.screenshot for step in demonstrations.validation}.values())
+    held_out = {"pages": [Screen(i, demonstrations.regions(i), config.ignore_above) for i in validation[:HELD_OUT_SCREENS]]}
+    for split in HELD_OUT_SPLITS:
+        unseen = ScreenPool(pool.images, split, HELD_OUT_SCREENS, pool.width, pool.height)
+        held_out[split] = [unseen[number] for number in range(len(unseen))]
+    return LookingMixture(learner.kit, [(1 - config.drawn, page), (config.drawn, pool.draw)], held_out, phase.batch)
