@@ -64,7 +64,7 @@ class MiniWobEnvironment(BrowserEnvironment):
     page_scripts: tuple[str, ...] = (CLOCK_SCRIPT,)
     shortcuts = False
     #: Tasks whose pages keep something from one episode to the next; they are loaded anew for every episode.
-    always_fresh: ClassVar[frozenset[str]] = frozenset()
+    always_fresh: ClassVar[frozenset[str]] = frozenset({"choose-list"})
 
     def __init__(
         self,

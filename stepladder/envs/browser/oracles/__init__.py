@@ -1,8 +1,16 @@
 """Demonstrators by task name."""
 
-from stepladder.envs.browser.oracles import clicking, email, typing, web
+from stepladder.envs.browser.oracles import clicking, email, entering, forms, games, visual, web
 from stepladder.envs.browser.oracles.screen import Oracle, OracleError, Screen, Turn
 
-ORACLES: dict[str, Oracle] = {**clicking.ORACLES, **typing.ORACLES, **email.ORACLES, **web.ORACLES}
+ORACLES: dict[str, Oracle] = {
+    **clicking.ORACLES,
+    **entering.ORACLES,
+    **forms.ORACLES,
+    **email.ORACLES,
+    **web.ORACLES,
+    **visual.ORACLES,
+    **games.ORACLES,
+}
 
 __all__ = ["ORACLES", "Oracle", "OracleError", "Screen", "Turn"]

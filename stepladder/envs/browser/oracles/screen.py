@@ -86,8 +86,8 @@ def press(*keys: str, why: str, what: str = "") -> Turn:
     return say(why, what or f"Press {'+'.join(keys)}."), Action("key", keys=keys)
 
 
-def type_text(text: str, why: str) -> Turn:
-    return say(why, f'Type "{text}".'), Action("type", text=text)
+def type_text(text: str, why: str, what: str = "") -> Turn:
+    return say(why, what or f'Type "{text}".'), Action("type", text=text)
 
 
 def wait(seconds: float, why: str) -> Turn:
