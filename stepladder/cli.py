@@ -1,0 +1,185 @@
+"""The command line. Every command builds a configuration, changes it as asked and calls a stage; the work is in `stages`.
+
+Imports of a command stand inside it, so that `stepladder --help` is quick and commands that need no PyTorch do not ask for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from stepladder.config import ConfigError, field_names, override
+from stepladder.interfaces import EnvironmentFailure
+
+T = TypeVar("T")
+app = typer.Typer(
+    name="stepladder",
+    help="Train and evaluate computer-use agents: models that look at a screen and act until a task is done.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Change a setting, such as train.lr=1e-3. May be repeated.", show_default=False
+    ),
+]
+ShowSettings = Annotated[bool, typer.Option("--settings", help="List the settings with their values and stop.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Directory of the run.", show_default=False)]
+Tasks = Annotated[
+    str | None,
+    typer.Option(
+        "--tasks", "-t", help="miniwob, miniwob@demo, miniwob:click-test,click-tab, forms, page:FILE.jsonl", show_default=False
+    ),
+]
+
+
+@app.command()
+def demo(output: Output = None, set_: Settings = None, settings: ShowSettings = False) -> None:
+    """From nothing to an agent that acts: collect, train, evaluate, report. Goes on where it was interrupted."""
+    from stepladder.stages import demo as stage
+
+    config = _configured(stage.DemoConfig(), set_, settings, output=output)
+    stage.main(config)
+
+
+@app.command()
+def collect(
+    tasks: Tasks = None,
+    output: Output = None,
+    episodes: Annotated[int | None, typer.Option(help="Training seeds of each task.", show_default=False)] = None,
+    set_: Settings = None,
+    settings: ShowSettings = False,
+) -> None:
+    """Demonstrations by the environments' own solutions, for behaviour cloning and perception."""
+    from stepladder.stages import collect as stage
+
+    config = _configured(stage.CollectConfig(), set_, settings, tasks=tasks, output=output, episodes=episodes)
+    found = stage.main(config)
+    kept = sum(found.kept.values())
+    _say(
+        f"{kept} demonstrations in {config.output}, {kept / found.seconds:.1f} a second"
+        if found.seconds
+        else f"{kept} demonstrations"
+    )
+    for name, counter in (("failed and were left out", found.rejected), ("have no grade, their environment broke", found.missing)):
+        if counter:
+            _say(f"{sum(counter.values())} {name}: {', '.join(f'{task} {n}' for task, n in counter.most_common())}")
+
+
+@app.command()
+def sft(output: Output = None, set_: Settings = None, settings: ShowSettings = False) -> None:
+    """Supervised training: copying, perception, behaviour cloning."""
+    from stepladder.stages import sft as stage
+
+    config = _configured(stage.SftConfig(), set_, settings, output=output)
+    _say(f"checkpoint: {stage.main(config)}")
+
+
+@app.command("eval")
+def evaluate(
+    policy: Annotated[
+        str | None, typer.Argument(help="A checkpoint directory, or random, idle, oracle.", show_default=False)
+    ] = None,
+    tasks: Tasks = None,
+    output: Output = None,
+    episodes: Annotated[int | None, typer.Option(help="Held-out seeds of each task.", show_default=False)] = None,
+    set_: Settings = None,
+    settings: ShowSettings = False,
+) -> None:
+    """Success rates with intervals on held-out seeds, beside trivial baselines; writes report.html, report.md, report.json."""
+    from stepladder.stages import evaluate as stage
+
+    config = _configured(stage.EvaluateConfig(), set_, settings, policy=policy, tasks=tasks, output=output, episodes=episodes)
+    report = stage.main(config)
+    _say(f"report: {report}")
+
+
+@app.command()
+def tasks(
+    spec: Annotated[str, typer.Argument(help="Which tasks; see the examples of --tasks elsewhere.")] = "miniwob@demo",
+) -> None:
+    """List tasks, and the hash that names the set in every report."""
+    from stepladder.tasks import load_tasks, task_set_hash
+
+    found = load_tasks(spec)
+    table = Table("task", "environment", "steps", "tags", box=None, header_style="dim", pad_edge=False)
+    for task in found:
+        table.add_row(escape(task.id), task.env, str(task.max_steps), escape(" ".join(task.tags)))
+    Console().print(table)
+    _say(f"{len(found)} tasks, task set {task_set_hash(found)}")
+
+
+@app.command()
+def show(
+    path: Annotated[Path, typer.Argument(help="A trajectory file (.jsonl) or the directory of a run.")],
+    identifier: Annotated[str | None, typer.Argument(help="One trajectory, step by step.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(help="How many trajectories to list.")] = 30,
+) -> None:
+    """What a run or a trajectory file holds."""
+    from stepladder import show as view
+
+    view.show(path, identifier, limit)
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed, what is missing, and what to do about it."""
+    from stepladder.doctor import examine
+
+    raise typer.Exit(0 if examine() else 1)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A file of bench/ without its ending, such as browser.", show_default=False)],
+) -> None:
+    """Measure a part of Stepladder; what follows the name goes to the benchmark."""
+    folder = Path(__file__).resolve().parent.parent / "bench"
+    names = sorted(path.stem for path in folder.glob("*.py"))
+    if not names:
+        raise ConfigError("benchmarks are part of the repository and not of the installed package; run this in a checkout")
+    if name not in names:
+        raise ConfigError(f"there is no benchmark {name!r}; there are {', '.join(names)}")
+    raise typer.Exit(subprocess.run([sys.executable, str(folder / f"{name}.py"), *context.args]).returncode)
+
+
+def main() -> NoReturn:
+    """Entry point: mistakes of the user end with one line and exit code 1, mistakes of the program with a traceback."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError, ModuleNotFoundError, EnvironmentFailure) as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _configured(config: T, assignments: list[str] | None, list_only: bool, **given: Any) -> T:
+    """`config` with the options that were given and then every --set. With `list_only` the settings are printed instead."""
+    config = dataclasses.replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[type-var]
+    config = override(config, assignments or [])
+    if list_only:
+        for name in field_names(config):
+            value: Any = config
+            for part in name.split("."):
+                value = getattr(value, part)
+            print(f"{name}={value}")
+        raise typer.Exit
+    return config
+
+
+def _say(text: str) -> None:
+    Console().print(escape(text), soft_wrap=True, highlight=False)

@@ -1,0 +1,352 @@
+"""Demonstrations: the environments' own solutions of tasks on training seeds, by several processes at a time.
+
+    stepladder collect --set tasks=miniwob@demo --set episodes=600 --set output=runs/collect
+
+    trajectories.jsonl   the demonstrations that succeeded
+    rejected.jsonl       those that did not, with their status and reward
+    regions.jsonl        what is where on each screenshot a demonstration acted on
+    images/              the screenshots
+
+Each demonstration is a function of its task and seed alone, so that a collection which was killed and started again ends with the
+same set as one that was not; only the order of the lines, and the regions of screens whose trajectory was lost, may differ.
+Workers play, this process alone writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import signal
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from stepladder.config import ConfigError
+from stepladder.data.regions import RegionStore
+from stepladder.envs.browser.catalogue import train_seeds
+from stepladder.images import ImageStore
+from stepladder.interfaces import Environment
+from stepladder.progress import Progress
+from stepladder.rollout.demonstrate import Regions, run_demonstration
+from stepladder.rollout.group import EpisodeJob, play_many
+from stepladder.rollout.pool import close_environments, open_environments, opener
+from stepladder.run import Run, write_json
+from stepladder.store import TrajectoryStore
+from stepladder.tasks import load_tasks, task_set_hash
+from stepladder.types import Limits, Trajectory
+
+Demonstration = tuple[Trajectory, list[Regions]]
+#: Seeds of one task that a page plays in a row: loading another task's page costs more than an episode.
+CHUNK = 20
+#: Workers that may die before the collection gives up.
+MOST_DEATHS = 5
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """`episodes` training seeds of each task, from `first` on. A share `mistakes` of the demonstrations starts after a wrong step.
+    `workers` processes play `environments` episodes each at a time. `options` go to the environment (such as {"height": 224})."""
+
+    tasks: str = "miniwob@demo"
+    output: Path = Path("runs/collect")
+    episodes: int = 600
+    first: int = 0
+    mistakes: float = 0.25
+    regions: bool = True
+    workers: int = 2
+    environments: int = 4
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Collected:
+    """Counts by task. `rejected` ended without success, `missing` had no grade in any attempt (their environment failed)."""
+
+    kept: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    missing: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a worker needs to know; all of it can be pickled."""
+
+    images: Path
+    mistakes: float
+    regions: bool
+    environments: int
+    options: Mapping[str, Any]
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    jobs: dict[str, EpisodeJob] = field(default_factory=dict)
+
+
+def main(config: CollectConfig, show: bool = True) -> Collected:
+    """Collect what is missing in `config.output`. Raises ConfigError, ValueError."""
+    if not 0 <= config.mistakes <= 1:
+        raise ConfigError(f"mistakes is {config.mistakes}; it is a share between 0 and 1")
+    if config.workers < 1 or config.environments < 1:
+        raise ConfigError("workers and environments must be at least 1")
+    tasks = load_tasks(config.tasks, split="train")
+    settings = {**vars(config), "output": str(config.output), "task_set": task_set_hash(tasks)}
+    jobs = [EpisodeJob(task, seed) for task in tasks for seed in train_seeds(config.episodes, config.first)]
+    with Run(
+        config.output, settings, seeds={"first": config.first}, may_change=("output", "workers", "environments", "episodes")
+    ) as run:
+        with run.phase(f"collect {config.episodes} of each task") as phase:
+            collected = collect(
+                jobs,
+                config.output,
+                mistakes=config.mistakes,
+                regions=config.regions,
+                workers=config.workers,
+                environments=config.environments,
+                options=config.options,
+                show=show,
+            )
+        collected.seconds = phase.seconds
+        write_json(config.output / "collected.json", vars(collected))
+    return collected
+
+
+def collect(
+    jobs: Sequence[EpisodeJob],
+    directory: Path,
+    *,
+    mistakes: float = 0.25,
+    regions: bool = True,
+    workers: int = 2,
+    environments: int = 4,
+    options: Mapping[str, Any] | None = None,
+    show: bool = True,
+) -> Collected:
+    """Play the demonstrations of `jobs` that `directory` lacks; the counts are those of all `jobs`.
+
+    Demonstrations whose environment failed are tried again, in this call and in the next one. Raises RuntimeError when a worker
+    fails with a mistake of this program, or when workers die again and again.
+    """
+    started = time.monotonic()
+    with (
+        TrajectoryStore(directory / "trajectories.jsonl", "a") as kept,
+        TrajectoryStore(directory / "rejected.jsonl", "a") as rejected,
+        Progress("collect", len(jobs), show=show) as progress,
+    ):
+        graded = {_key(s.task, s.seed) for store in (kept, rejected) for s in store.summaries() if s.reward is not None}
+        missing = [job for job in jobs if _key(job.task.id, job.seed) not in graded]
+        known = RegionStore(directory / "regions.jsonl")
+        writer = _Writer(kept, rejected, known, progress, len(jobs), len(jobs) - len(missing))
+        if missing:
+            orders = Orders(directory / "images", mistakes, regions, environments, dict(options or {}))
+            _Crew(chunks(missing), orders, writer).work(min(workers, len(missing)))
+        return _count(jobs, kept, rejected, time.monotonic() - started)
+
+
+def chunks(jobs: Iterable[EpisodeJob]) -> deque[list[EpisodeJob]]:
+    """Runs of at most CHUNK jobs of one task, in order."""
+    made: deque[list[EpisodeJob]] = deque()
+    for job in jobs:
+        if made and made[-1][0].task == job.task and len(made[-1]) < CHUNK:
+            made[-1].append(job)
+        else:
+            made.append([job])
+    return made
+
+
+def has_mistake(task: str, seed: int, share: float) -> Random | None:
+    """The generator of this demonstration's wrong step, None when it has none: decided by task and seed alone."""
+    generator = Random(f"mistake {task} {seed}")
+    return generator if generator.random() < share else None
+
+
+class _Writer:
+    """Keeps what workers send: regions before their trajectory, so that no kept demonstration lacks them."""
+
+    def __init__(
+        self,
+        kept: TrajectoryStore,
+        rejected: TrajectoryStore,
+        regions: RegionStore,
+        progress: Progress,
+        total: int,
+        before: int,
+    ) -> None:
+        self.kept, self.rejected, self.regions, self.progress = kept, rejected, regions, progress
+        self.total, self.before, self.done = total, before, before
+        self.failed = 0
+        self.started = time.monotonic()
+
+    def keep(self, demonstration: Demonstration) -> None:
+        trajectory, regions = demonstration
+        if trajectory.success:
+            for step, seen in zip(trajectory.steps, regions, strict=False):
+                if step.observation.screenshot is not None:
+                    self.regions.append(step.observation.screenshot, seen)
+            self.kept.append(trajectory)
+        else:
+            attempt = sum(f"{trajectory.id}~{number}" in self.rejected for number in range(100))
+            self.rejected.append(replace(trajectory, id=f"{trajectory.id}~{attempt}"))
+            self.failed += 1
+        self.done += 1
+        speed = (self.done - self.before) / (time.monotonic() - self.started)
+        self.progress.update(self.done, self.total, {"failed": self.failed, "episodes/s": speed})
+
+
+class _Crew:
+    """The parent's side: hands out chunks, receives demonstrations, replaces workers that died."""
+
+    def __init__(self, waiting: deque[list[EpisodeJob]], orders: Orders, writer: _Writer) -> None:
+        self.waiting, self.orders, self.writer = waiting, orders, writer
+        self.workers: list[_Worker] = []
+        self.deaths = 0
+
+    def work(self, count: int) -> None:
+        try:
+            for _ in range(count):
+                self._hire()
+            while self.workers:
+                ready = wait([worker.connection for worker in self.workers])
+                for worker in [worker for worker in self.workers if worker.connection in ready]:
+                    self._serve(worker)
+        finally:
+            for worker in self.workers:
+                worker.connection.close()
+            for worker in self.workers:
+                worker.process.join(10)
+                worker.process.kill()
+                worker.process.join()
+
+    def _hire(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, self.orders), name="stepladder-collect", daemon=True)
+        process.start()
+        theirs.close()
+        self.workers.append(_Worker(process, ours))
+
+    def _serve(self, worker: _Worker) -> None:
+        try:
+            kind, content = worker.connection.recv()
+        except (EOFError, ConnectionError):
+            self._bury(worker)
+            return
+        if kind == "next":
+            chunk = self.waiting.popleft() if self.waiting else []
+            worker.jobs |= {_key(job.task.id, job.seed): job for job in chunk}
+            worker.connection.send(chunk)
+        elif kind == "demonstration":
+            self.writer.keep(content)
+            worker.jobs.pop(_key(content[0].task.id, content[0].seed))
+        else:
+            raise RuntimeError(f"a collecting process failed:\n{content}")
+
+    def _bury(self, worker: _Worker) -> None:
+        """A worker is gone: at the end of its work, or in the middle of it."""
+        worker.process.join()
+        worker.connection.close()
+        self.workers.remove(worker)
+        if not worker.jobs:
+            return
+        self.deaths += 1
+        if self.deaths > MOST_DEATHS:
+            raise RuntimeError(f"{self.deaths} collecting processes died, the last one with exit code {worker.process.exitcode}")
+        self.waiting.extendleft(reversed(chunks(worker.jobs.values())))
+        self._hire()
+
+
+def _count(jobs: Sequence[EpisodeJob], kept: TrajectoryStore, rejected: TrajectoryStore, seconds: float) -> Collected:
+    collected = Collected(seconds=seconds)
+    good = {_key(summary.task, summary.seed) for summary in kept.summaries()}
+    bad = {_key(summary.task, summary.seed) for summary in rejected.summaries() if summary.reward is not None}
+    for job in jobs:
+        key = _key(job.task.id, job.seed)
+        counter = collected.kept if key in good else collected.rejected if key in bad else collected.missing
+        counter[job.task.id] += 1
+    return collected
+
+
+def _key(task: str, seed: int) -> str:
+    return f"{task} {seed}"
+
+
+# ---------------------------------------------------------------------------------------------------------- the worker process
+
+
+def _work(connection: Connection, orders: Orders) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes the connection
+    try:
+        asyncio.run(_Workplace(connection, orders).run())
+    except (EOFError, ConnectionError):
+        return  # the parent is gone
+    except BaseException:
+        connection.send(("error", traceback.format_exc()))
+        raise
+
+
+class _Workplace:
+    """The worker's side: some environments of each kind, each playing one chunk after another."""
+
+    def __init__(self, connection: Connection, orders: Orders) -> None:
+        self.connection, self.orders = connection, orders
+        self.images = ImageStore(orders.images, cache=0)
+        self.environments: dict[str, list[Environment]] = {}
+        self.lock = asyncio.Lock()
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for place in range(self.orders.environments):
+                    group.create_task(self._serve(place))
+        except* (EOFError, ConnectionError) as errors:
+            raise EOFError("the collecting parent is gone") from errors
+        finally:
+            await close_environments([one for several in self.environments.values() for one in several])
+
+    async def _serve(self, place: int) -> None:
+        while True:
+            async with self.lock:
+                self.connection.send(("next", None))
+                chunk: list[EpisodeJob] = await asyncio.to_thread(self.connection.recv)
+                if not chunk:
+                    return
+                kind = chunk[0].task.env
+                if kind not in self.environments:
+                    self.environments[kind] = await open_environments(
+                        kind, self.images, self.orders.environments, self.orders.options
+                    )
+            mine = [self.environments[kind][place]]
+            try:
+                await play_many(
+                    chunk,
+                    mine,
+                    self._play,
+                    failed=_environment_failed,
+                    on_result=self._send,
+                    fresh=opener(kind, self.images, self.orders.options),
+                )
+            finally:
+                self.environments[kind][place] = mine[0]
+
+    async def _play(self, environment: Environment, job: EpisodeJob) -> Demonstration:
+        mistakes = has_mistake(job.task.id, job.seed, self.orders.mistakes)
+        return await run_demonstration(
+            environment, job.task, job.seed, limits=Limits(), mistakes=mistakes, regions=self.orders.regions
+        )
+
+    def _send(self, demonstration: Demonstration) -> None:
+        self.connection.send(("demonstration", demonstration))
+
+
+def _environment_failed(demonstration: Demonstration) -> bool:
+    return demonstration[0].environment_failed

@@ -1,0 +1,282 @@
+"""Evaluation: a task set, held-out seeds, a policy; then rates that can be believed, and a report.
+
+    stepladder eval --set tasks=miniwob@demo --set policy=runs/demo/sft/checkpoint --set output=runs/eval
+
+Every episode is kept the moment it is over. A run that was interrupted goes on with the episodes that are missing; episodes whose
+environment failed are asked for again, and counted as missing with their reason for as long as they have no grade.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import json
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from stepladder.codec import from_json, to_json
+from stepladder.config import ConfigError, to_dict
+from stepladder.envs.browser.catalogue import heldout_seeds
+from stepladder.images import ImageStore
+from stepladder.interfaces import Agent, Environment, Policy
+from stepladder.policies.random import RandomPolicy
+from stepladder.policies.scripted import IdlePolicy
+from stepladder.progress import Progress
+from stepladder.report import Report, Rung, choose_strips, write_report
+from stepladder.results import Result, summarise
+from stepladder.rollout.demonstrate import run_demonstration
+from stepladder.rollout.episode import run_episode
+from stepladder.rollout.group import EpisodeJob, play_many
+from stepladder.rollout.pool import close_environments, open_environments, opener
+from stepladder.run import Run, describe_machine, write_json
+from stepladder.stages.agent_options import AgentOptions
+from stepladder.store import TrajectoryStore
+from stepladder.tasks import load_tasks, task_set_hash
+from stepladder.types import Limits, Sampling, Task, Trajectory
+
+Play = Callable[[Environment, EpisodeJob], Awaitable[Trajectory]]
+BASELINES = ("random", "idle", "oracle")
+#: Loads a checkpoint directory; named here and not imported, so that baselines run where PyTorch is not installed.
+LOCAL_POLICY = "stepladder.stages.local_policy:open_checkpoint"
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """`policy` is a baseline ("random", "idle", "oracle") or a checkpoint directory; `baselines` are measured beside it. Each task
+    is played once on each of `episodes` held-out seeds, from `first` on. `environments` episodes run at a time. `temperature` 0 is
+    greedy. `options` go to the environment (such as {"height": 224})."""
+
+    tasks: str = "miniwob@demo"
+    policy: str = "random"
+    baselines: tuple[str, ...] = BASELINES
+    episodes: int = 25
+    first: int = 0
+    output: Path = Path("runs/eval")
+    environments: int = 16
+    temperature: float = 0.0
+    max_tokens: int = 96
+    seed: int = 0
+    strips: int = 6
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def policy_player(agent: Agent, policy: Policy, sampling: Sampling, limits: Limits) -> Play:
+    """Episodes in which `policy` acts."""
+
+    async def play(environment: Environment, job: EpisodeJob) -> Trajectory:
+        return await run_episode(
+            environment, agent, policy, job.task, job.seed, sampling=sampling, limits=limits, group=job.group, index=job.index
+        )
+
+    return play
+
+
+def oracle_player(limits: Limits) -> Play:
+    """Episodes that the environment's own demonstrator acts out."""
+
+    async def play(environment: Environment, job: EpisodeJob) -> Trajectory:
+        trajectory, _ = await run_demonstration(environment, job.task, job.seed, limits=limits)
+        return replace(trajectory, id=f"{job.task.id}-{job.seed}-oracle-{job.index}", index=job.index)
+
+    return play
+
+
+async def evaluate(
+    tasks: Sequence[Task],
+    seeds: Sequence[int],
+    play: Play,
+    store: TrajectoryStore,
+    images: ImageStore,
+    *,
+    policy: str,
+    environments: int = 16,
+    options: Mapping[str, Any] | None = None,
+    retries: int = 2,
+    show: bool = True,
+) -> Result:
+    """Play every (task, seed) that has no graded episode in `store` yet, append each to it, and sum up all of them.
+
+    `options` go to the environments, of which `environments` are open at a time for each kind that the tasks name. Raises
+    ValueError when the store holds episodes of another policy, and TypeError for an unknown environment option.
+    """
+    jobs = pending_jobs(tasks, seeds, store, policy)
+    asked = {(task.id, seed) for task in tasks for seed in seeds}
+    outcomes = {(s.task, s.seed): s.success for s in store.summaries() if s.reward is not None and (s.task, s.seed) in asked}
+    before = len(outcomes)
+    started = time.monotonic()
+    with Progress(f"evaluate {policy}", len(asked), show=show) as progress:
+
+        def keep(trajectory: Trajectory) -> None:
+            store.append(trajectory)
+            outcomes[trajectory.task.id, trajectory.seed] = trajectory.success
+            speed = (len(outcomes) - before) / (time.monotonic() - started)
+            figures = {"success %": 100 * sum(outcomes.values()) / len(outcomes), "episodes/s": speed}
+            progress.update(len(outcomes), len(asked), figures)
+
+        for kind in dict.fromkeys(job.task.env for job in jobs):
+            of_kind = [job for job in jobs if job.task.env == kind]
+            await _play_kind(kind, of_kind, play, images, min(environments, len(of_kind)), options, retries, keep)
+    return summarise(
+        (item for item in store if (item.task.id, item.seed) in asked),
+        tasks,
+        seeds,
+        policy=policy,
+        task_set=task_set_hash(list(tasks)),
+        seconds=time.monotonic() - started,
+    )
+
+
+def pending_jobs(tasks: Sequence[Task], seeds: Sequence[int], store: TrajectoryStore, policy: str) -> list[EpisodeJob]:
+    """The (task, seed) pairs without a graded episode in the store. Raises ValueError when it holds another policy's episodes."""
+    attempts: Counter[tuple[str, int]] = Counter()
+    graded = set()
+    for summary in store.summaries():
+        if summary.policy != policy:
+            raise ValueError(f"{store.path} holds episodes of policy {summary.policy!r}; evaluate {policy!r} into another store")
+        attempts[summary.task, summary.seed] += 1
+        if summary.reward is not None:
+            graded.add((summary.task, summary.seed))
+    pairs = [(task, seed) for task in tasks for seed in seeds if (task.id, seed) not in graded]
+    return [EpisodeJob(task, seed, index=attempts[task.id, seed]) for task, seed in pairs]
+
+
+async def _play_kind(
+    kind: str,
+    jobs: Sequence[EpisodeJob],
+    play: Play,
+    images: ImageStore,
+    count: int,
+    options: Mapping[str, Any] | None,
+    retries: int,
+    keep: Callable[[Trajectory], None],
+) -> None:
+    environments = await open_environments(kind, images, count, options)
+    try:
+        await play_many(
+            jobs,
+            environments,
+            play,
+            failed=lambda trajectory: trajectory.environment_failed,
+            retries=retries,
+            on_result=keep,
+            fresh=opener(kind, images, options),
+        )
+    finally:
+        await close_environments(environments)
+
+
+def baseline_player(name: str, seed: int = 0) -> Play:
+    """The player of a trivial baseline. Random clicks are those of `seed`, whatever else runs. Raises ConfigError."""
+    if name == "oracle":
+        return oracle_player(Limits())
+    agent = AgentOptions(grid=1).build()
+    if name == "random":
+        return policy_player(agent, RandomPolicy(agent), Sampling(seed=seed), Limits())
+    if name == "idle":
+        return policy_player(agent, IdlePolicy(agent), Sampling(), Limits())
+    raise ConfigError(f"there is no baseline {name!r}; there are {', '.join(BASELINES)}")
+
+
+def main(config: EvaluateConfig, show: bool = True) -> Path:
+    """Evaluate, write `<policy>.json` for each policy and the report; the path of report.html. Raises ConfigError, ValueError."""
+    unknown = [name for name in config.baselines if name not in BASELINES]
+    if unknown:
+        raise ConfigError(f"baselines: {unknown[0]!r} is none; there are {', '.join(BASELINES)}")
+    if config.policy not in BASELINES and not Path(config.policy).is_dir():
+        raise ConfigError(f"policy: {config.policy!r} is neither a checkpoint directory nor one of {', '.join(BASELINES)}")
+    tasks = load_tasks(config.tasks, split="heldout")
+    resolved = {**to_dict(config), "task_set": task_set_hash(tasks), "weights": _weights_digest(config.policy)}
+    free = ("output", "environments", "strips", "baselines", "episodes")
+    with Run(config.output, resolved, seeds={"first": config.first, "sampling": config.seed}, may_change=free) as run:
+        images = ImageStore(config.output / "images")
+        names = dict.fromkeys([*config.baselines, config.policy])
+        return _report(config, {name: _evaluate_one(config, name, tasks, run, images, show) for name in names}, images)
+
+
+def policy_name(policy: str) -> str:
+    """What episodes of a policy are called: a baseline by its name, a checkpoint by that of its directory."""
+    return policy if policy in BASELINES else Path(policy).resolve().name
+
+
+@contextmanager
+def _player(config: EvaluateConfig, name: str, images: ImageStore) -> Iterator[Play]:
+    if name in BASELINES:
+        yield baseline_player(name, config.seed)
+        return
+    module, _, function = LOCAL_POLICY.partition(":")
+    sampling = Sampling(config.temperature, 1.0, config.max_tokens, seed=config.seed)
+    with getattr(importlib.import_module(module), function)(Path(name), images, policy_name(name)) as (policy, agent):
+        yield policy_player(agent, policy, sampling, Limits())
+
+
+def _evaluate_one(config: EvaluateConfig, name: str, tasks: Sequence[Task], run: Run, images: ImageStore, show: bool) -> Result:
+    called = policy_name(name)
+    seeds = heldout_seeds(config.episodes, config.first)
+    with TrajectoryStore(config.output / f"{called}.jsonl", "a") as store:
+        if pending_jobs(tasks, seeds, store, called):
+            with run.phase(f"{called}, {config.episodes} episodes of each task") as phase, _player(config, name, images) as play:
+                found = asyncio.run(
+                    evaluate(
+                        tasks,
+                        seeds,
+                        play,
+                        store,
+                        images,
+                        policy=called,
+                        environments=config.environments,
+                        options=config.options,
+                        show=show,
+                    )
+                )
+            found = replace(found, seconds=phase.seconds)
+            write_json(config.output / f"{called}.json", to_json(found))
+    path = config.output / f"{called}.json"
+    return from_json(Result, json.loads(path.read_text()), str(path))
+
+
+def _weights_digest(policy: str) -> str | None:
+    """SHA-256 over the weight files of a checkpoint, so that a directory of results never mixes two models."""
+    if policy in BASELINES:
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(Path(policy).glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _report(config: EvaluateConfig, results: Mapping[str, Result], images: ImageStore) -> Path:
+    with TrajectoryStore(config.output / f"{policy_name(config.policy)}.jsonl") as store:
+        strips = choose_strips(store, config.strips, config.strips)
+    machine = describe_machine()
+    return write_report(
+        config.output,
+        Report(
+            title=f"{config.policy} on {config.tasks}",
+            summary="Success on seeds that training never uses, beside random clicks, doing nothing and the scripted demonstrator.",
+            rungs=(Rung(policy_name(config.policy), results[config.policy]),),
+            baselines={name: result for name, result in results.items() if name != config.policy},
+            seconds=sum(result.seconds for result in results.values()),
+            phases={f"evaluate {policy_name(name)}": result.seconds for name, result in results.items()},
+            strips=strips,
+            about=about(machine),
+            images=images,
+        ),
+    )
+
+
+def about(machine: Mapping[str, Any]) -> dict[str, str]:
+    """`describe_machine` as small print of a report."""
+    git, computer = machine["git"], machine["machine"]
+    return {
+        "machine": f"{computer['processor']}, {computer['cores']} cores, {computer['memory_gib']} GiB",
+        "versions": ", ".join(f"{name} {version}" for name, version in machine["packages"].items()),
+        "commit": f"{git['commit'][:12]}{' with local changes' if git['dirty'] else ''}" if git else "unknown",
+        "written": machine["time"],
+    }
