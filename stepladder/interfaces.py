@@ -80,8 +80,13 @@ class Agent(Protocol):
 class Policy(Protocol):
     """Something that answers messages: a local model, a server, a script."""
 
-    name: str
-    version: int
+    @property
+    def name(self) -> str:
+        """What trajectories and reports call it."""
+
+    @property
+    def version(self) -> int:
+        """Counts the weight updates that it has received."""
 
     async def generate(self, messages: tuple[Message, ...], sampling: Sampling) -> tuple[Prompt, Completion]:
         """Answer. Raises ContextFull when the prompt is longer than the model can read."""

@@ -116,6 +116,8 @@ def main(config: SftConfig, show: bool = True) -> Path:
 def _train(rank: int, world: int, config: SftConfig, show: bool) -> None:
     run = Run(config.output, config, seeds={"training": config.seed}, may_change=("output",)) if rank == 0 else None
     learner = build_learner(config, Share(rank, world))
+    if rank == 0 and not (config.output / "untrained").exists():
+        _export(learner, config, "untrained")
     done = learner.load(config.output / "weights.pt")
     for name in TRAINED_PARTS:
         phase: PhaseConfig = getattr(config, name)
@@ -133,11 +135,16 @@ def _train(rank: int, world: int, config: SftConfig, show: bool) -> None:
             learner.save(config.output / "weights.pt", done)
             (config.output / f"{name}.state").unlink(missing_ok=True)
     if run is not None:
-        partial = config.output / "checkpoint.partial"
-        save_checkpoint(partial, learner.model, learner.renderer.processor)
-        config.agent.save(partial)
-        partial.replace(config.output / "checkpoint")
+        _export(learner, config, "checkpoint")
         run.close()
+
+
+def _export(learner: Learner, config: SftConfig, name: str) -> None:
+    """Write a Hugging Face directory, whole or not at all."""
+    partial = config.output / f"{name}.partial"
+    save_checkpoint(partial, learner.model, learner.renderer.processor)
+    config.agent.save(partial)
+    partial.replace(config.output / name)
 
 
 def _trainer(name: PhaseName, phase: PhaseConfig, learner: Learner, config: SftConfig) -> Trainer:

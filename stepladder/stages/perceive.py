@@ -1,0 +1,104 @@
+"""Perception measured (rung 8): the model answers questions about screens it has never seen, by the same sampling as in an episode.
+
+Conditions: real pages of held-back demonstrations, synthetic screens with the words, fonts and sizes of training, and synthetic
+screens whose words, fonts or sizes were held out. Reading is spelled letter by letter, so it does not depend on a vocabulary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from random import Random
+
+from stepladder.data.demonstrations import Demonstrations
+from stepladder.data.perception import Kind, items, score
+from stepladder.data.regions import RegionStore
+from stepladder.data.screen_pool import HELD_OUT_SPLITS, Screen, ScreenPool
+from stepladder.images import ImageStore
+from stepladder.interfaces import Agent, ParseError, Policy
+from stepladder.progress import Progress
+from stepladder.stages.local_policy import open_checkpoint
+from stepladder.stats import Rate, success_rate
+from stepladder.store import TrajectoryStore
+from stepladder.types import Action, Sampling, Trajectory
+
+CONDITIONS = {
+    "pages": "real pages",
+    "train": "known words, fonts and sizes",
+    "heldout_words": "held-out words",
+    "heldout_fonts": "held-out fonts",
+    "heldout_sizes": "held-out sizes",
+}
+KINDS: tuple[Kind, ...] = ("grounding", "reading", "state")
+#: Screens of training are numbered from 0; those that measure "train" come from here on.
+UNSEEN = 1_000_000
+
+
+def held_out_screens(demonstrations: Path, images: ImageStore, count: int) -> dict[str, list[Screen]]:
+    """`count` screens for each of CONDITIONS."""
+    regions = RegionStore(demonstrations / "regions.jsonl")
+    with TrajectoryStore(demonstrations / "trajectories.jsonl") as store:
+        validation = Demonstrations(store, regions.get).validation
+    pages = list({step.screenshot.sha256: step.screenshot for step in validation}.values())
+    Random("pages").shuffle(pages)
+    width, height = pages[0].width, pages[0].height
+    screens = {"pages": [Screen(image, regions.get(image)) for image in pages[:count]]}
+    for split in ("train", *HELD_OUT_SPLITS):
+        pool = ScreenPool(images, split, UNSEEN + count, width, height)
+        screens[split] = [pool[UNSEEN + number] for number in range(count)]
+    return screens
+
+
+def main(
+    checkpoint: Path, demonstrations: Path, *, screens: int = 60, questions: int = 1, show: bool = True
+) -> dict[str, dict[str, Rate]]:
+    """Kind -> condition -> rate of right answers: a click inside the box, every letter of a word right, the right state; and
+    "letters", the share of single letters that were read (1 - edit distance / length, over all words)."""
+    images = ImageStore(demonstrations / "images")
+    shown = held_out_screens(demonstrations, images, screens)
+    asked = {
+        (kind, condition): [
+            item
+            for number, screen in enumerate(shown[condition])
+            for item in items(screen.image, screen.regions, Random(f"{condition}-{number}-{kind}"), questions, kinds={kind: 1.0})
+        ]
+        for kind in KINDS
+        for condition in CONDITIONS
+    }
+    with (
+        open_checkpoint(checkpoint, images, "perception") as (policy, agent),
+        Progress("perception", sum(map(len, asked.values())), show=show) as progress,
+    ):
+        answers = asyncio.run(_answer_all(asked, policy, agent, progress))
+    table: dict[str, dict[str, Rate]] = {name: {} for name in (*KINDS, "letters")}
+    for (kind, condition), scored in answers.items():
+        table[kind][CONDITIONS[condition]] = success_rate(round(sum(values["correct"] for values in scored)), len(scored))
+        if kind == "reading":
+            lengths = [len(item.task.check["text"]) for item in asked[kind, condition]]
+            letters = sum(values["characters"] * length for values, length in zip(scored, lengths, strict=True))
+            table["letters"][CONDITIONS[condition]] = success_rate(round(letters), sum(lengths))
+    return table
+
+
+async def _answer_all(
+    asked: Mapping[tuple[str, str], Sequence[Trajectory]], policy: Policy, agent: Agent, progress: Progress
+) -> dict[tuple[str, str], list[dict[str, float]]]:
+    done = 0
+
+    async def answer(item: Trajectory) -> dict[str, float]:
+        nonlocal done
+        observation = item.steps[0].observation
+        sampling = Sampling(temperature=0.0, max_tokens=48, stop=agent.stop)
+        _, completion = await policy.generate(agent.prompt(item.task, (), observation), sampling)
+        try:
+            action: Action | None = agent.parse(completion.text, observation)[1]
+        except ParseError:
+            action = None
+        done += 1
+        progress.update(done)
+        return score(item, action)
+
+    scored = await asyncio.gather(*(answer(item) for several in asked.values() for item in several))
+    found = iter(scored)
+    return {key: [next(found) for _ in several] for key, several in asked.items()}
