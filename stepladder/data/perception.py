@@ -140,6 +140,11 @@ def _contains(outer: Box, inner: Box, margin: float = 1.0) -> bool:
     )
 
 
+def _several(boxes: set[Box]) -> bool:
+    """Whether the boxes are different places; a part and the whole (a link in a tab) are the same place."""
+    return any(not (_contains(first, other) or _contains(other, first)) for first in boxes for other in boxes)
+
+
 def _click_question(image: ImageRef, text: str, box: Box) -> _Question:
     x, y = _center(box)
     return _Question("grounding", text, Action("click", x, y), {"box": list(box)})
@@ -156,7 +161,7 @@ def _grounding(image: ImageRef, regions: Sequence[Region]) -> Iterator[_Question
         words = [_bare(word) for word in text.casefold().split()]
         box = region.target or region.box
         # A label of several words is as ambiguous as its rarest word.
-        if not text or text.casefold() in asked or all(len(places[word]) > 1 for word in words):
+        if not text or text.casefold() in asked or all(_several(places[word]) for word in words):
             continue
         if region.kind in ("password", "textbox", "textarea", "slider", "close") or len(text) > LONGEST_VALUE:
             continue

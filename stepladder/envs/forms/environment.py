@@ -14,8 +14,9 @@ from stepladder.envs.forms import draw
 from stepladder.envs.forms.editing import TextField
 from stepladder.envs.forms.goals import Move, next_move
 from stepladder.envs.forms.layout import DoesNotFit
+from stepladder.envs.forms.questions import Form
 from stepladder.envs.forms.screen import Screen
-from stepladder.envs.forms.tasks import KINDS, Form, build
+from stepladder.envs.forms.tasks import KINDS, build
 from stepladder.envs.forms.tree import elements
 from stepladder.envs.forms.widgets import Button, CheckBox, ListBox, Menu, RadioGroup, Slider, Tabs, Widget
 from stepladder.images import ImageStore
@@ -46,7 +47,10 @@ KEY_NAMES = {
     "win": "meta",
     "option": "alt",
 }
-_NAMED = "enter escape tab space backspace delete left right up down home end pageup pagedown insert"
+_NAMED = """
+    enter escape tab space backspace delete left right up down home end pageup pagedown insert capslock numlock scrolllock
+    printscreen pause menu
+"""
 NAMED_KEYS = frozenset(_NAMED.split()) | {f"f{number}" for number in range(1, 13)}
 CLICKS = {"click": 1, "double_click": 2, "triple_click": 3}
 
@@ -62,8 +66,11 @@ def kind_of_task(task: Task) -> str:
 
 
 class FormsEnvironment:
-    """Forms from a seed. `width` and `height` are pixels, `tree` adds the accessibility tree to observations, `words` says which
-    part of the vocabulary labels and entries come from."""
+    """Forms from a seed; the same seed gives the same pixels.
+
+    `width` and `height` are pixels, `tree` adds the accessibility tree to observations, `words` says which part of the vocabulary
+    labels and entries come from (the usual words of submit buttons and dialogs are in both).
+    """
 
     def __init__(
         self, images: ImageStore, *, width: int = 160, height: int = 210, tree: bool = False, words: WordPart = "all"

@@ -113,8 +113,8 @@ THEMES = (
 def random_font(random: Random) -> Font:
     """One of the fonts that are on every machine, at 10 to 13 pixels (serif letters are narrow and may be a little larger)."""
     face = random.choice([name for name in FACES if name in bundled_fonts()])
-    wide = face == "DejaVuSans-Bold"
-    return Font(face, random.choice((10, 11) if wide else (10, 11, 12) if face.startswith("DejaVu") else (12, 13, 14)))
+    sizes = (10, 11) if face == "DejaVuSans-Bold" else (10, 11, 12) if face.startswith("DejaVu") else (12, 13, 14)
+    return Font(face, random.choice(sizes), random.random() < 0.5)
 
 
 def _option_width(widget: Widget, options: Sequence[str]) -> int:
