@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepladder.codec import from_json, to_json
@@ -190,6 +190,7 @@ def test_an_empty_screen_has_no_items() -> None:
     assert items(IMAGE, [], Random(0), 5) == []
 
 
+@settings(deadline=None)
 @given(st.text(max_size=8), st.text(max_size=8), st.text(max_size=8))
 def test_edit_distance_is_a_metric(a: str, b: str, c: str) -> None:
     assert (edit_distance(a, b) == 0) == (a == b)
@@ -296,6 +297,7 @@ regions_strategy = st.lists(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(found=regions_strategy)
 def test_regions_come_back_as_they_were(found: list[Region], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("regions") / "regions.jsonl"
