@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.special import ndtri
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,11 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
         raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1")
     if n == 0:
         return 0.0, 1.0
-    interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
+    z = float(ndtri((1 + confidence) / 2))
+    rate, shrink = successes / n, 1 + z * z / n
+    centre = (rate + z * z / (2 * n)) / shrink
+    reach = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / shrink
+    return (0.0 if successes == 0 else centre - reach), (1.0 if successes == n else centre + reach)
 
 
 def success_rate(successes: int, n: int, confidence: float = 0.95) -> Rate:

@@ -1,0 +1,170 @@
+"""The shape of the package: imports go down, PyTorch stays where it belongs, files stay short, importing does nothing."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "stepladder"
+
+#: Lower may not import higher, and those on one line may not import each other.
+LAYERS = (
+    ("types", "words"),
+    ("interfaces", "codec", "config", "images", "locks", "stats", "progress", "drawing"),
+    ("store", "run", "results"),
+    ("agents", "envs", "models", "data", "report"),
+    ("tasks", "policies", "rollout", "train"),
+    ("stages",),
+    ("doctor", "show"),
+    ("cli",),
+    ("__main__", "__init__"),
+)
+RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
+#: Parts, and single files, that work without PyTorch.
+NO_TORCH = {
+    *("types", "words", "interfaces", "codec", "config", "images", "locks", "stats", "progress", "drawing", "store", "run"),
+    *("results", "agents", "envs", "data", "report", "rollout", "tasks", "doctor", "show", "cli", "__init__"),
+    *("policies/random.py", "policies/scripted.py", "stages/collect.py", "stages/evaluate.py"),
+}
+HEAVY = ("torch", "transformers", "tokenizers", "safetensors")
+#: Names of a table are loaded by dotted path here and nowhere else.
+DYNAMIC = {
+    "agents/__init__.py",
+    "envs/__init__.py",
+    "envs/browser/catalogue.py",
+    "envs/browser/pages.py",
+    "policies/__init__.py",
+    "rewards/__init__.py",
+    "stages/evaluate.py",
+}
+LONGEST_FILE = 450
+LONGEST_FUNCTION = 70
+
+
+SOURCES = {str(path.relative_to(PACKAGE)): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(text) for name, text in SOURCES.items()}
+LENGTHS = {name: text.count("\n") for name, text in SOURCES.items()}
+
+
+def part_of(name: str) -> str:
+    """The part of the package that a file belongs to: its folder, or its own name."""
+    return Path(name).parts[0].removesuffix(".py")
+
+
+def dotted_name(name: str) -> str:
+    return ".".join(("stepladder", *Path(name).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """(dotted module, line) of every import below `tree`, `from a import b` as both a and a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in line {node.lineno}"
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def inside(dotted: str) -> str | None:
+    """The part of this package that a dotted name belongs to, None for other packages."""
+    names = dotted.split(".")
+    return names[1] if names[0] == "stepladder" and len(names) > 1 else None
+
+
+def test_every_part_of_the_package_has_a_layer() -> None:
+    parts = {part_of(name) for name in TREES}
+    assert parts <= RANK.keys(), f"add {parts - RANK.keys()} to LAYERS"
+
+
+def test_imports_go_down() -> None:
+    wrong = [
+        f"{name}:{line} imports {other}"
+        for name, tree in TREES.items()
+        for dotted, line in imported(tree)
+        if (other := inside(dotted)) is not None and other != part_of(name) and RANK[other] >= RANK[part_of(name)]
+    ]
+    assert wrong == []
+
+
+def test_imports_inside_functions_are_for_the_command_line() -> None:
+    for name, tree in TREES.items():
+        hidden = [line for function in functions(tree) for dotted, line in imported(function) if inside(dotted)]
+        assert name == "cli.py" or hidden == [], f"{name} imports from the package inside functions, lines {hidden}"
+        if any(isinstance(node, ast.Attribute) and node.attr == "import_module" for node in ast.walk(tree)):
+            assert name in DYNAMIC, f"{name} loads modules by name; only tables may"
+
+
+def test_no_two_modules_import_each_other() -> None:
+    graph = {dotted_name(name): tree for name, tree in TREES.items()}
+    edges: dict[str, set[str]] = {}
+    for module, tree in graph.items():
+        at_run_time = ast.Module([node for node in tree.body if not isinstance(node, ast.If)], [])  # an If is TYPE_CHECKING
+        found = {dotted if dotted in graph else dotted.rpartition(".")[0] for dotted, _ in imported(at_run_time)}
+        edges[module] = (found & graph.keys()) - {module}
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"import cycle: {' -> '.join((*trail[trail.index(name) :], name))}"
+        if name not in done:
+            for other in sorted(edges[name]):
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_torch_stays_in_models_engines_and_stages() -> None:
+    for name, tree in TREES.items():
+        heavy = [(dotted, line) for dotted, line in imported(tree) if dotted.split(".")[0] in HEAVY]
+        assert part_of(name) not in NO_TORCH or heavy == [], f"{name} must not import {heavy}"
+
+
+def test_files_and_functions_stay_short() -> None:
+    long = [f"{name} has {lines} lines" for name, lines in LENGTHS.items() if lines > LONGEST_FILE]
+    for name, tree in TREES.items():
+        for function in functions(tree):
+            lines = (function.end_lineno or function.lineno) - function.lineno + 1
+            if lines > LONGEST_FUNCTION:
+                long.append(f"{name}: {function.name} has {lines} lines")
+    assert long == []
+
+
+def test_every_module_says_what_it_is() -> None:
+    assert [name for name, tree in TREES.items() if tree.body and not ast.get_docstring(tree)] == []
+
+
+IMPORT_ALL = """
+import importlib, logging, os, sys, threading
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {heavy}:
+            raise ModuleNotFoundError(f"{{name}} is blocked")
+
+def state():
+    return dict(os.environ), os.getcwd(), list(logging.root.handlers), threading.active_count()
+
+sys.meta_path.insert(0, Absent())
+before = state()
+for name in {names}:
+    importlib.import_module(name)
+assert state() == before
+"""
+
+
+def test_modules_without_torch_import_where_there_is_none_and_do_nothing(tmp_path: Path) -> None:
+    names = [dotted_name(name) for name in TREES if part_of(name) in NO_TORCH or name in NO_TORCH]
+    code = IMPORT_ALL.format(heavy=HEAVY, names=names)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
