@@ -18,6 +18,7 @@ from stepladder.models.processor import ImageTextProcessor, image_processor
 from stepladder.models.renderer import Renderer
 from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
+from stepladder.models.vision import encode_images
 from stepladder.policies.decoder import banned_ids
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
@@ -165,6 +166,36 @@ def test_equal_prompts_share_their_reading_but_not_their_numbers(world: World, e
     assert len({tuple(tokens(reply)) for reply in replies}) > 12
     same = ask(engine, [prompt] * 2, [Sampling(max_tokens=6, seed=3)] * 2)
     assert tokens(same[0]) == tokens(same[1]) == tokens(replies[3])
+
+
+def test_a_picture_is_encoded_once_for_each_version_of_the_weights(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[int] = []
+
+    def count(model: object, pixels: torch.Tensor, grid: torch.Tensor) -> object:
+        encoded.append(len(grid))
+        return encode_images(model, pixels, grid)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("stepladder.policies.decoder.encode_images", count)
+    engine = Engine(world.model, world.renderer)
+    prompts = [world.renderer.render([Message("user", (world.pictures[k % 2], f"Click {k}."))]) for k in range(6)]
+    ask(engine, prompts, [GREEDY] * 6)
+    ask(engine, prompts, [GREEDY] * 6)
+    assert sum(encoded) == 2
+    asyncio.run(engine.update_weights(None, 1))
+    ask(engine, prompts, [GREEDY] * 6)
+    assert sum(encoded) == 4
+    engine.close()
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_bfloat16(world: World, autocast: bool) -> None:
+    model = world.model if autocast else build_model(SIZES, world.renderer.processor.tokenizer).to(torch.bfloat16)
+    engine = Engine(model, world.renderer, autocast=autocast)
+    sampling = [Sampling(max_tokens=8, seed=number) for number in range(4)]
+    replies = ask(engine, [world.prompt(number) for number in range(4)], sampling)
+    engine.close()
+    assert [len(tokens(reply)) for reply in replies] == [8] * 4
+    assert all(np.isfinite(reply.logprobs).all() for reply in replies if reply.logprobs is not None)
 
 
 def test_banned_ids_are_never_sampled(world: World) -> None:
