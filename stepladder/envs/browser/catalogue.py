@@ -87,12 +87,12 @@ drag-box                       drag        6  multi_step drag
 drag-circle                    drag        8  multi_step drag
 drag-cube                      drag       16  multi_step reading drag
 drag-items                     drag        8  reading drag
-drag-items-grid                drag       10  reading drag
+drag-items-grid                drag       20  reading drag
 drag-shapes                    drag       24  multi_step drag
 drag-shapes-2                  drag       24  multi_step drag
 drag-single-shape              drag        6  drag
 drag-sort-numbers              drag       20  multi_step reading drag
-draw-circle                    draw        8  multi_step drag geometry
+draw-circle                    draw       24  multi_step drag geometry
 draw-line                      draw        8  multi_step drag geometry
 email-inbox                    email      12  multi_step reading typing copying scroll icons
 email-inbox-delete             email       4  reading icons

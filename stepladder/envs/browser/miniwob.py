@@ -64,7 +64,9 @@ class MiniWobEnvironment(BrowserEnvironment):
     page_scripts: tuple[str, ...] = (CLOCK_SCRIPT,)
     shortcuts = False
     #: Tasks whose pages keep something from one episode to the next; they are loaded anew for every episode.
-    always_fresh: ClassVar[frozenset[str]] = frozenset({"choose-list"})
+    always_fresh: ClassVar[frozenset[str]] = frozenset(
+        {"choose-list", "click-pie", "click-pie-nodelay", "chase-circle", "moving-items", "simon-says"}
+    )
 
     def __init__(
         self,

@@ -1,6 +1,17 @@
 """Demonstrators by task name."""
 
-from stepladder.envs.browser.oracles import clicking, email, entering, forms, games, visual, web
+from stepladder.envs.browser.oracles import (
+    clicking,
+    dragging,
+    drawing,
+    email,
+    entering,
+    forms,
+    games,
+    moving,
+    visual,
+    web,
+)
 from stepladder.envs.browser.oracles.screen import Oracle, OracleError, Screen, Turn
 
 ORACLES: dict[str, Oracle] = {
@@ -9,6 +20,9 @@ ORACLES: dict[str, Oracle] = {
     **forms.ORACLES,
     **email.ORACLES,
     **web.ORACLES,
+    **dragging.ORACLES,
+    **drawing.ORACLES,
+    **moving.ORACLES,
     **visual.ORACLES,
     **games.ORACLES,
 }
