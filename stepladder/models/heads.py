@@ -83,8 +83,8 @@ class PerceptionHead(nn.Module):
         guess = self.letters(features[written]).view(-1, LETTER_SLOTS, len(LETTERS) + 1).argmax(-1)
         exact = (guess == targets.letters[written]).all(1)
         return {
-            "word": (float(hits.sum()), float(shown.sum())),
-            "letters": (float(exact.sum()), float(written.sum())),
+            "seen": (float(hits.sum()), float(shown.sum())),
+            "spelled": (float(exact.sum()), float(written.sum())),
         }
 
 

@@ -82,8 +82,8 @@ def main(
 
 
 async def _answer_all(
-    asked: Mapping[tuple[str, str], Sequence[Trajectory]], policy: Policy, agent: Agent, progress: Progress
-) -> dict[tuple[str, str], list[dict[str, float]]]:
+    asked: Mapping[tuple[Kind, str], Sequence[Trajectory]], policy: Policy, agent: Agent, progress: Progress
+) -> dict[tuple[Kind, str], list[dict[str, float]]]:
     done = 0
 
     async def answer(item: Trajectory) -> dict[str, float]:

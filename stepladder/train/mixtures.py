@@ -106,7 +106,7 @@ class LookingMixture:
     `sources` are (weight, draw) pairs, where draw(random) gives one screen; `held_out` names lists of screens to be scored.
     """
 
-    goal = "words"
+    goal = "seen"
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class LookingMixture:
                 for what, (hit, total) in self.kit.head.accuracy(visual, embeddings, micro_batch.visual).items():
                     hits[what], totals[what] = hits.get(what, 0) + hit, totals.get(what, 0) + total
             prefix = "" if name == "pages" else f"{name}_"
-            scores |= {f"{prefix}{what}s": hits[what] / max(1.0, totals[what]) for what in hits}
+            scores |= {f"{prefix}{what}": hits[what] / max(1.0, totals[what]) for what in hits}
         return scores
 
     def _looked_at(self, screens: Sequence[Screen]) -> MicroBatch:

@@ -115,8 +115,8 @@ def share_prefix(samples: Sequence[Sample]) -> Sample:
         return first
     shared = min(_common_prefix(samples), *(int(np.argmax(s.w_ce != 0)) if (s.w_ce != 0).any() else len(s) for s in samples))
     trunk_spans = tuple(span for span in first.spans if span[0] + span[1] <= shared)
-    if any(span[0] < shared < span[0] + span[1] for span in first.spans) or any(len(s.spans) != len(trunk_spans) for s in samples):
-        raise ValueError(f"the samples share {shared} tokens, which does not hold all their pictures; they cannot share a trunk")
+    if any(sample.images != first.images or sample.spans != trunk_spans for sample in samples):
+        raise ValueError(f"the samples share {shared} tokens but not all their pictures; they cannot share a trunk")
     pieces = [_slice(first, 0, shared, 0, 0)]
     offset = shared
     for branch, sample in enumerate(samples, start=1):

@@ -1,0 +1,221 @@
+"""Samples, batches and the trainer: no number may depend on packing, prefixes, micro-batches or ranks (law 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import model_for, picture, renderer
+
+from stepladder.agents.qwen_vl import QwenVLAgent
+from stepladder.images import ImageStore
+from stepladder.models.heads import LETTERS, PerceptionHead, letter_targets
+from stepladder.train.batch import collate, pack
+from stepladder.train.optimizer import OptimizerConfig, Schedule, build_optimizers
+from stepladder.train.sample import Sample, from_step, share_prefix
+from stepladder.train.trainer import LossWeights, MicroBatch, Trainer
+from stepladder.train.visual import join_targets, visual_targets
+from stepladder.types import Action, Observation, Region, Step, Task
+
+IMAGES = ImageStore()
+RENDERER = renderer(IMAGES)
+AGENT = QwenVLAgent(system="none", grid=10)
+PICTURES = [picture(IMAGES, seed) for seed in range(3)]
+LOSSES = LossWeights()
+
+
+def sample(picture_index: int, instruction: str, x: float = 10, y: float = 20) -> Sample:
+    step = Step(Observation(PICTURES[picture_index]), Action("click", x=x, y=y))
+    return from_step(RENDERER, AGENT, Task("t", instruction, "test"), (step,), 0)
+
+
+SAMPLES = [sample(0, "click hello"), sample(0, "click the world button", 50, 80), sample(1, "hello"), sample(2, "again and again", 5, 5)]
+
+
+def trainer(weights: LossWeights = LOSSES, head: PerceptionHead | None = None, steps: int = 10, **options: object) -> Trainer:
+    return Trainer(model_for(RENDERER).double(), head, Schedule(steps, warmup=1), weights=weights, autocast=False, **options)  # type: ignore[arg-type]
+
+
+def gradients(trained: Trainer, groups: Sequence[Sequence[Sample]], row_length: int = 0) -> dict[str, torch.Tensor]:
+    """Gradients of one update whose micro-batches are `groups`, without changing the weights."""
+    for optimizer in trained.optimizers:
+        optimizer.step = lambda: None  # type: ignore[method-assign, assignment]
+    trained.optimizer = OptimizerConfig(max_grad_norm=1e9)
+    trained.step([MicroBatch(double(collate(group, RENDERER, row_length))) for group in groups])
+    return {name: parameter.grad.clone() for name, parameter in trained.named_parameters() if parameter.grad is not None}
+
+
+def double(batch: object) -> object:
+    batch.pixel_values = batch.pixel_values.double()  # type: ignore[attr-defined]
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("groups", "row_length"),
+    [
+        ([SAMPLES], 400),
+        ([SAMPLES[:1], SAMPLES[1:]], 0),
+        ([[s] for s in SAMPLES], 0),
+        ([[share_prefix(SAMPLES[:2]), *SAMPLES[2:]]], 0),
+        ([[share_prefix(SAMPLES[:2])], SAMPLES[2:]], 400),
+    ],
+)
+def test_gradient_does_not_depend_on_packing_micro_batches_or_shared_prefixes(groups: list[list[Sample]], row_length: int) -> None:
+    expected = gradients(trainer(), [SAMPLES])
+    found = gradients(trainer(), groups, row_length)
+    assert expected.keys() == found.keys()
+    for name, gradient in expected.items():
+        assert torch.allclose(found[name], gradient, atol=1e-6), name
+
+
+def test_one_picture_is_encoded_once() -> None:
+    batch = collate(SAMPLES, RENDERER, 400)
+    assert len(batch.images) == 3
+    assert set(batch.images) == set(PICTURES)
+    assert batch.visual_index is not None
+    assert len(batch.visual_index) == int(batch.image_mask.sum())
+
+
+def test_shared_prefix_keeps_every_trained_token_and_its_predecessor() -> None:
+    shared = share_prefix(SAMPLES[:2])
+    trained = np.flatnonzero(shared.w_ce)
+    expected = np.concatenate([s.tokens[s.w_ce != 0] for s in SAMPLES[:2]])
+    assert shared.tokens[trained].tolist() == expected.tolist()
+    predecessors = np.concatenate([s.tokens[s.previous[s.w_ce != 0]] for s in SAMPLES[:2]])
+    assert shared.tokens[shared.previous[trained]].tolist() == predecessors.tolist()
+    assert len(shared) < sum(map(len, SAMPLES[:2]))
+
+
+def test_equal_prompts_branch_at_the_reply() -> None:
+    other = sample(0, "click hello", 60, 90)
+    shared = share_prefix([SAMPLES[0], other])
+    firsts = [int(np.flatnonzero((shared.segments == k) & (shared.w_ce != 0))[0]) for k in (1, 2)]
+    assert shared.previous[firsts[0]] == shared.previous[firsts[1]]
+    logprobs = trainer().logprobs(double(collate([shared], RENDERER)))  # type: ignore[arg-type]
+    apart = [trainer().logprobs(double(collate([s], RENDERER))) for s in (SAMPLES[0], other)]  # type: ignore[arg-type]
+    assert torch.allclose(logprobs, torch.cat(apart), atol=1e-6)
+
+
+def test_pictures_that_differ_cannot_share_a_trunk() -> None:
+    with pytest.raises(ValueError, match="cannot share a trunk"):
+        share_prefix([SAMPLES[0], SAMPLES[2]])
+
+
+def test_a_step_without_reply_or_action_is_named() -> None:
+    step = Step(Observation(PICTURES[0]), error="not a tool call")
+    with pytest.raises(ValueError, match="neither a sampled reply nor an action"):
+        from_step(RENDERER, AGENT, Task("t", "x", "test"), (step,), 0)
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 80))
+def test_packing_keeps_every_sample_once_and_respects_the_row(lengths: list[int], row: int) -> None:
+    rows = pack(lengths, row)
+    assert sorted(i for r in rows for i in r) == list(range(len(lengths)))
+    assert all(len(r) == 1 or sum(lengths[i] for i in r) <= row for r in rows)
+
+
+@settings(max_examples=200)
+@given(st.integers(2, 400), st.integers(0, 400), st.sampled_from([0.0, 0.3, 0.7]))
+def test_schedule_ends_and_decays(steps: int, goal_at: int, decay: float) -> None:
+    schedule = Schedule(steps, warmup=5, decay=decay)
+    if schedule.finish_early(goal_at):
+        assert goal_at <= schedule.last_step <= steps + 1
+    else:
+        assert schedule.last_step == steps
+    factors = [schedule.factor(step) for step in range(schedule.last_step)]
+    assert all(0 < factor <= 1 for factor in factors)
+    if decay and schedule.last_step > 50:
+        assert factors[-1] < 0.2
+
+
+def test_muon_takes_matrices_and_adamw_the_rest() -> None:
+    model = model_for(RENDERER)
+    muon, adam = build_optimizers(model.named_parameters(), OptimizerConfig())
+    matrices = [p for group in muon.param_groups for p in group["params"]]
+    assert all(p.ndim == 2 for p in matrices)
+    embedding = model.model.language_model.embed_tokens.weight
+    assert any(p is embedding for group in adam.param_groups for p in group["params"])
+    assert len(matrices) + sum(len(group["params"]) for group in adam.param_groups) == len(list(model.parameters()))
+
+
+def test_training_continues_bit_for_bit() -> None:
+    batches = [[MicroBatch(collate([one], RENDERER))] for one in SAMPLES]
+
+    def fresh() -> Trainer:
+        return Trainer(model_for(RENDERER).train(), None, Schedule(4, warmup=1))
+
+    straight = fresh()
+    for batch in batches:
+        straight.step(batch)
+    first = fresh()
+    for batch in batches[:2]:
+        first.step(batch)
+    second = fresh()
+    second.load_state(first.state())
+    for batch in batches[2:]:
+        second.step(batch)
+    for (name, a), (_, b) in zip(straight.named_parameters(), second.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
+    trained = trainer()
+    before = {name: p.detach().clone() for name, p in trained.named_parameters()}
+    bad = double(collate([replace(SAMPLES[0], w_ce=SAMPLES[0].w_ce * np.float32(np.inf))], RENDERER))
+    with pytest.raises(FloatingPointError, match="update 0"):
+        trained.step([MicroBatch(bad)])  # type: ignore[arg-type]
+    assert all(torch.equal(before[name], p) for name, p in trained.named_parameters())
+
+
+def test_nothing_to_train_is_told() -> None:
+    with pytest.raises(ValueError, match="nothing to train"):
+        trainer(trainable=("no.such.part",))
+
+
+def test_visual_targets_and_head_learn_what_is_where() -> None:
+    word = RENDERER.single_token("click")
+    assert word is not None
+    torch.manual_seed(0)
+    head = PerceptionHead(48, ("textbox",), {"click": word})
+    regions = (Region("click", "word", (2, 2, 28, 12), (0, 0, 32, 20), "button"), Region("", "textbox", (34, 70, 28, 20)))
+    image = PICTURES[0]
+    targets = visual_targets(head, RENDERER, image, regions)
+    label = targets.label.view(3, 2)
+    assert label[0, 0] == head.word_label["click"]
+    assert label[2, 1] == head.label_of["textbox"]
+    assert int((label > 0).sum()) == 2
+    assert targets.letters.view(3, 2, -1)[0, 0, :5].tolist() == [LETTERS.index(letter) for letter in "click"]
+    assert targets.centre.view(3, 2, 2)[0, 0].tolist() == pytest.approx([16 / 64, 10 / 96])
+
+    learner = Trainer(
+        model_for(RENDERER).train(), head, Schedule(60, warmup=2), weights=LossWeights(0, 1, 1, 1), trainable=("model.visual", "heads")
+    )
+    batch = collate([SAMPLES[0]], RENDERER)
+    history = [learner.step([MicroBatch(batch, join_targets([targets]), text=False)]) for _ in range(60)]
+    assert history[-1]["word"] < 0.2 * history[0]["word"]
+    assert history[-1]["letters"] < 0.2 * history[0]["letters"]
+    hits = head.accuracy(learner.look(batch), learner.model.model.language_model.embed_tokens.weight, targets)
+    assert hits["seen"] == (2.0, 2.0)
+    assert hits["spelled"] == (1.0, 1.0)
+
+
+@given(st.text(max_size=15))
+def test_letter_targets_have_one_class_a_slot(word: str) -> None:
+    codes = letter_targets(word)
+    assert len(codes) == 10
+    assert all(-100 <= code <= len(LETTERS) for code in codes)
+
+
+def test_learning_overfits_a_few_samples() -> None:
+    learner = Trainer(model_for(RENDERER).train(), None, Schedule(150, warmup=5), OptimizerConfig(lr=3e-3))
+    batch = collate(SAMPLES, RENDERER)
+    first = learner.step([MicroBatch(batch)])["ce"]
+    for _ in range(149):
+        last = learner.step([MicroBatch(batch)])["ce"]
+    assert last < 0.05 * first
+    assert torch.equal(learner.most_probable(batch), batch.targets)
