@@ -182,6 +182,8 @@ def test_the_click_is_drawn_where_it_was() -> None:
         assert (rows.min(), columns.min()) >= (270, 50)
     drag = (np.asarray(draw_action(pixels, Action("drag", x=20, y=20, x2=120, y2=20))) != plain).any(-1)
     assert drag[40, 40:240].all()
+    outside = Action("drag", x=-1e9, y=20, x2=1e9, y2=20)
+    assert (np.asarray(draw_action(pixels, outside)) != plain).any()
     assert not (np.asarray(draw_action(pixels, Action("type", text="x"))) != plain).any()
     assert np.asarray(draw_action(np.zeros((720, 1280, 3), np.uint8), Action("click", x=1279, y=719))).shape == (450, 800, 3)
 

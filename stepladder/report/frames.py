@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ _RING = (224, 49, 103, 255)
 _HALO = (255, 255, 255, 235)
 #: Overlays are drawn this much larger and then shrunk, for smooth edges.
 _SMOOTH = 3
+#: Pixels around the places of an action that its drawing may cover.
+_MARGIN = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +94,21 @@ def draw_action(pixels: Pixels, action: Action | None) -> Image.Image:
     picture = Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB").resize(size, resampling)
     if action is None or action.x is None or action.y is None:
         return picture
-    overlay = Image.new("RGBA", (size[0] * _SMOOTH, size[1] * _SMOOTH), (0, 0, 0, 0))
-    _draw(ImageDraw.Draw(overlay), action, scale * _SMOOTH)
-    smooth = overlay.resize(size, Image.Resampling.LANCZOS)
-    picture.paste(smooth, mask=smooth)
+    start = _near(action.x * scale, action.y * scale, size)
+    end = _near(*_end(action, start, scale), size)
+    left, top = (math.floor(min(a, b)) - _MARGIN for a, b in zip(start, end, strict=True))
+    width, height = (math.ceil(max(a, b)) + _MARGIN - low for a, b, low in zip(start, end, (left, top), strict=True))
+    overlay = Image.new("RGBA", (width * _SMOOTH, height * _SMOOTH), (0, 0, 0, 0))
+    begin, tip = (((x - left) * _SMOOTH, (y - top) * _SMOOTH) for x, y in (start, end))
+    _draw(ImageDraw.Draw(overlay), action.kind, begin, tip)
+    smooth = overlay.resize((width, height), Image.Resampling.LANCZOS)
+    picture.paste(smooth, (left, top), smooth)
     return picture
 
 
-def film_strip(trajectory: Trajectory, images: ImageStore, most: int = 6) -> bytes:
-    """All frames side by side as one PNG (for Markdown, where nothing can be laid out)."""
-    pictures = [Image.open(io.BytesIO(frame.png)) for frame in frames(trajectory, images, most)]
+def film_strip(shown: Sequence[Frame]) -> bytes:
+    """Frames side by side as one PNG (for Markdown, where nothing can be laid out). Raises ValueError when there are none."""
+    pictures = [Image.open(io.BytesIO(frame.png)) for frame in shown]
     gap = 12
     width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
     strip = Image.new("RGBA", (width, max(picture.height for picture in pictures)), (0, 0, 0, 0))
@@ -117,21 +125,28 @@ def _frame(ref: ImageRef, action: Action | None, images: ImageStore, caption: st
     return Frame(_png(picture), round(picture.width * shown), round(picture.height * shown), caption, thought)
 
 
-def _draw(draw: ImageDraw.ImageDraw, action: Action, scale: float) -> None:
-    assert action.x is not None
-    assert action.y is not None
-    x, y = action.x * scale, action.y * scale
-    unit = 2.0 * _SMOOTH
+def _near(x: float, y: float, size: tuple[int, int]) -> tuple[float, float]:
+    """A point at most _MARGIN outside the picture: nobody can see it farther away."""
+    return min(max(x, -_MARGIN), size[0] + _MARGIN), min(max(y, -_MARGIN), size[1] + _MARGIN)
+
+
+def _end(action: Action, start: tuple[float, float], scale: float) -> tuple[float, float]:
+    """Where an arrow from `start` ends; `start` itself for an action that has none."""
+    x, y = start
     if action.kind == "drag" and action.x2 is not None and action.y2 is not None:
-        end = (action.x2 * scale, action.y2 * scale)
-        _arrow(draw, (x, y), end, unit)
-    elif action.kind == "scroll":
-        length = 14 * unit * (1 if action.amount > 0 else -1)
-        tip = (x + length, y) if action.name == "horizontal" else (x, y - length)
-        _arrow(draw, (x, y), tip, unit)
-    radii = (5.0, 9.0) if action.kind in ("double_click", "triple_click") else (7.0,)
-    for radius in radii:
-        _ring(draw, x, y, radius * unit, unit)
+        return action.x2 * scale, action.y2 * scale
+    if action.kind == "scroll":
+        length = 28.0 if action.amount > 0 else -28.0
+        return (x + length, y) if action.name == "horizontal" else (x, y - length)
+    return start
+
+
+def _draw(draw: ImageDraw.ImageDraw, kind: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+    unit = 2.0 * _SMOOTH
+    _arrow(draw, start, end, unit)
+    for radius in (5.0, 9.0) if kind in ("double_click", "triple_click") else (7.0,):
+        _ring(draw, *start, radius * unit, unit)
+    x, y = start
     draw.ellipse((x - unit, y - unit, x + unit, y + unit), fill=_RING)
 
 
@@ -162,5 +177,5 @@ def _shorten(text: str, most: int = 40) -> str:
 
 def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG")
     return buffer.getvalue()

@@ -106,7 +106,7 @@ def _strips(data: Report, pictures: Path) -> Iterator[str]:
         if not shown:
             continue
         path = pictures / f"strip-{number:02d}.png"
-        path.write_bytes(film_strip(item, data.images, most=6))
+        path.write_bytes(film_strip(shown))
         lines = [f"### {item.task.id}: {outcome(item)}", f"> {item.task.instruction}", strip.note]
         lines += [f"![{item.task.id}, seed {item.seed}]({PICTURES}/{path.name})"]
         lines += ["  \n".join(frame.caption + (f" ({frame.thought})" if frame.thought else "") for frame in shown)]
