@@ -1,0 +1,137 @@
+"""The command line: what a user types, and what a mistake is answered with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from made_up import TASKS, episode
+from typer.testing import CliRunner
+
+from stepladder import cli, doctor
+from stepladder.images import ImageStore
+from stepladder.interfaces import EnvironmentFailure
+from stepladder.run import Run
+from stepladder.store import TrajectoryStore
+
+runner = CliRunner()
+
+
+def command(*arguments: str) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of `python -m stepladder`."""
+    result = subprocess.run([sys.executable, "-m", "stepladder", *arguments], capture_output=True, text=True, timeout=120)
+    return result.returncode, result.stdout, result.stderr
+
+
+def test_help_lists_every_command() -> None:
+    code, output, _ = command("--help")
+    assert code == 0
+    for name in ("demo", "collect", "sft", "eval", "tasks", "show", "doctor", "bench"):
+        assert name in output
+
+
+def test_tasks_are_listed_with_their_hash() -> None:
+    result = runner.invoke(cli.app, ["tasks", "miniwob:click-test,enter-text"])
+    assert result.exit_code == 0
+    assert "click-test" in result.output
+    assert "2 tasks, task set " in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("tasks", "miniwop"), "did you mean 'miniwob'?"),
+        (("tasks", "miniwob:click-tset"), "did you mean 'click-test'?"),
+        (("collect", "--set", "epsodes=3"), "unknown setting 'epsodes'; did you mean 'episodes'?"),
+        (("collect", "--set", "episodes=many"), "episodes is 'many'; it must be a whole number"),
+        (("eval", "nowhere"), "'nowhere' is neither a checkpoint directory nor one of random, idle, oracle"),
+        (("show", "nowhere.jsonl"), "there is no trajectory store nowhere.jsonl"),
+        (("bench", "nothing"), "there is no benchmark 'nothing'; there are "),
+    ],
+)
+def test_mistakes_of_the_user_end_with_one_line(arguments: tuple[str, ...], message: str) -> None:
+    code, _, errors = command(*arguments)
+    assert code == 1
+    assert message in errors
+    assert errors.startswith("error: ")
+    assert "Traceback" not in errors
+
+
+def test_an_unknown_option_is_a_usage_error() -> None:
+    code, _, errors = command("collect", "--epsodes", "3")
+    assert code == 2
+    assert "--episodes" in errors
+
+
+def test_mistakes_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+@pytest.mark.parametrize("name", ["collect", "eval"])
+def test_settings_are_listed_and_changed(name: str) -> None:
+    result = runner.invoke(cli.app, [name, "--settings", "--episodes", "7", "--set", "environments=3"])
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert "episodes=7" in lines
+    assert "environments=3" in lines
+
+
+def test_collect_tells_what_it_did(tmp_path: Path) -> None:
+    arguments = ["collect", "--tasks", "forms:login", "--episodes", "4", "--output", str(tmp_path), "--set", "environments=1"]
+    result = runner.invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "4 demonstrations in" in result.output
+    shown = runner.invoke(cli.app, ["show", str(tmp_path)])
+    assert "trajectories.jsonl  4 trajectories, 4 successful" in shown.output
+
+
+def test_show_lists_and_opens_trajectories(tmp_path: Path) -> None:
+    path = tmp_path / "made.jsonl"
+    with TrajectoryStore(path, "a") as store:
+        for seed in range(3):
+            store.append(episode(ImageStore(), TASKS[0], seed, success=seed > 0))
+    listed = runner.invoke(cli.app, ["show", str(path), "--limit", "2"])
+    assert "3 trajectories, 2 successful; done 3" in listed.output
+    assert "and 1 more" in listed.output
+    opened = runner.invoke(cli.app, ["show", str(path), "click-test-1-made-up-0"])
+    assert "click (" in opened.output
+    assert "Click the Okay button" in opened.output
+    unknown = runner.invoke(cli.app, ["show", str(path), "nobody"])
+    assert "holds no trajectory 'nobody'" in str(unknown.exception)
+
+
+def test_show_tells_phases_and_latest_figures_of_a_run(tmp_path: Path) -> None:
+    with Run(tmp_path) as run, run.phase("cloning"):
+        run.log(10, "cloning", loss=0.125)
+    result = runner.invoke(cli.app, ["show", str(tmp_path)])
+    assert "done    cloning" in result.output
+    assert "loss 0.125" in result.output
+    empty = runner.invoke(cli.app, ["show", str(tmp_path.parent)])
+    assert "is no run directory" in str(empty.exception)
+
+
+def test_doctor_is_content_here() -> None:
+    result = runner.invoke(cli.app, ["doctor"])
+    assert result.exit_code == 0, result.output
+    for part in ("Python", "torch", "miniwob", "Chromium", "memory", "disk"):
+        assert f"ok      {part}" in result.output
+
+
+def test_doctor_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise EnvironmentFailure("no Chromium found; apt-get install chromium-headless-shell")
+
+    monkeypatch.setattr(doctor, "find_chromium", nowhere)
+    monkeypatch.setattr(doctor, "package_version", lambda name: None if name == "torch" else "1.0")
+    result = runner.invoke(cli.app, ["doctor"])
+    assert result.exit_code == 1
+    assert "missing torch" in result.output
+    assert "pip install 'stepladder[train]'" in result.output
+    assert "apt-get install chromium-headless-shell" in result.output
