@@ -10,7 +10,7 @@ from typing import Any
 
 from stepladder.types import Action
 
-#: One call of the Input domain, or None: "let a frame pass here".
+#: One call of the Input domain, or None: "wait here until the page has handled what came before, and let a frame pass".
 InputCall = tuple[str, dict[str, Any]] | None
 
 #: Pixels that a notch of the wheel scrolls (Chromium's own value on Linux).

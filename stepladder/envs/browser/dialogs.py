@@ -17,7 +17,7 @@ from stepladder.envs.browser.page import Dialog
 from stepladder.types import Action, Box, Element
 
 _PADDING = 8
-_BUTTON = (46, 18)
+_BUTTON = (40, 18)
 _LEAVE = "Leave the page? Changes may not be saved."
 
 
@@ -166,12 +166,12 @@ def _draw_button(pen: ImageDraw.ImageDraw, box: Box, name: str) -> None:
 
 
 def _wrap(text: str, width: float) -> list[str]:
-    """Lines no wider than `width` pixels, broken at spaces where there are any."""
+    """Lines no wider than `width` pixels (or one character), broken at spaces where there are any."""
     lines: list[str] = []
     for paragraph in text.splitlines()[:50]:
         line = ""
-        for word in paragraph[:2000].split(" "):
-            while _font().getlength(word) > width:
+        for word in paragraph[:1000].split(" "):
+            while len(word) > 1 and _font().getlength(word) > width:
                 cut = max(n for n in range(1, len(word) + 1) if n == 1 or _font().getlength(word[:n]) <= width)
                 lines, line, word = [*lines, *([line] if line else []), word[:cut]], "", word[cut:]
             joined = f"{line} {word}" if line else word

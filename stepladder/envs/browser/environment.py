@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -23,6 +23,8 @@ from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
 from stepladder.types import Action, Observation, Region, Task
 
 MAX_WAIT = 10.0
+#: The smallest viewport, in pixels: dialogs fit on it.
+MIN_WIDTH, MIN_HEIGHT = 120, 90
 
 
 class BrowserEnvironment:
@@ -60,8 +62,8 @@ class BrowserEnvironment:
         fresh_context: bool = True,
         deadline: float = 10.0,
     ) -> None:
-        if width < 16 or height < 16:
-            raise ValueError(f"a viewport of {width} x {height} pixels is too small; 16 x 16 is the least")
+        if width < MIN_WIDTH or height < MIN_HEIGHT:
+            raise ValueError(f"a viewport of {width} x {height} pixels is too small; {MIN_WIDTH} x {MIN_HEIGHT} is the least")
         self.images = images
         self.width, self.height = self._default_size = width, height
         self.tree = tree
@@ -121,12 +123,14 @@ class BrowserEnvironment:
         async with self._guard("reset", self._host.launch_timeout + self.deadline):
             await self._open(task)
         async with self._guard("reset", self.deadline):
-            self.task = await self._start(task, seed)
+            self.task = task
+            with suppress(DialogOpened):  # a page may greet with a dialog; the observation shows it
+                self.task = await self._start(task, seed)
             return await self._observe()
 
     async def step(self, action: Action) -> Observation:
         """Carry out one action and show the settled result; `Observation.text` says what could not be done."""
-        if self._page is None or self._last is None:
+        if self._page is None:
             raise EnvironmentFailure("the environment was not reset, or it failed, before this step")
         wait = min(max(action.seconds, 0.0), MAX_WAIT) if action.kind == "wait" else 0.0
         async with self._guard("step", self.deadline + wait):
@@ -267,19 +271,16 @@ class BrowserEnvironment:
 
     async def _send(self, page: Page, calls: list[InputCall]) -> None:
         """Send input without waiting in between, let a frame deliver it, and wait until the page has handled it."""
-        sent = []
+        sent: list[asyncio.Future[dict[str, Any]]] = []
         try:
             for call in calls:
                 if call is None:
-                    await page.frame()
+                    await _handled(page, sent)
+                elif page.drag_data is not None and call[1].get("type") in _DRAG_EVENTS:
+                    await _drag_on(page, call[1])
                 else:
-                    sent.append(page.request(*_as_drag(page, call)))
-            # Chromium delivers moves with a frame, and the frame can be ahead of the move: frames go on until all is handled.
-            while not all(request.done() for request in sent):
-                await page.frame()
-            for request in sent:
-                await page.answer(request)
-            await page.frame()
+                    sent.append(page.request(*call))
+            await _handled(page, sent)
         except PageClosed:
             page.drag_data = None  # the action closed its own page
 
@@ -346,6 +347,9 @@ class BrowserEnvironment:
         await page.loaded()
         asked = page.request_evaluation(f"Boolean({self.finished_script})")
         digest = await page.evaluate_apart("stepladder.digest()")
+        if digest["closed"]:
+            await page.gone()
+            raise PageClosed("the page closed itself")
         done = (await page.answer(asked))["result"].get("value") is True
         tree = await accessibility_tree(page) if self.tree else None
         screenshot = await page.screenshot()
@@ -405,18 +409,27 @@ def _hosts(task: Task) -> tuple[str, ...]:
     return tuple(task.setup.get("network", ()))
 
 
-def _as_drag(page: Page, call: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+async def _handled(page: Page, sent: list[asyncio.Future[dict[str, Any]]]) -> None:
+    """Wait until the page has handled the input that was sent, and let one more frame pass."""
+    # Chromium delivers moves with a frame, and the frame can be ahead of the move: frames go on until all is handled.
+    while not all(request.done() for request in sent):
+        await page.frame()
+    for request in sent:
+        await page.answer(request)
+    sent.clear()
+    await page.frame()
+
+
+_DRAG_EVENTS = {"mouseMoved": ("dragEnter", "dragOver"), "mouseReleased": ("dragOver", "drop")}
+
+
+async def _drag_on(page: Page, mouse: dict[str, Any]) -> None:
     """While the page drags something by itself (HTML drag and drop), the mouse's moves and release move and drop that."""
-    method, params = call
-    if page.drag_data is None or method != "Input.dispatchMouseEvent":
-        return call
-    kind = {"mouseMoved": "dragOver", "mouseReleased": "drop"}.get(params["type"])
-    if kind is None:
-        return call
-    drag = {"type": kind, "x": params["x"], "y": params["y"], "data": page.drag_data, "modifiers": params["modifiers"]}
-    if kind == "drop":
+    for kind in _DRAG_EVENTS[mouse["type"]]:
+        params = {"type": kind, "x": mouse["x"], "y": mouse["y"], "data": page.drag_data, "modifiers": mouse["modifiers"]}
+        await page.call("Input.dispatchDragEvent", params)
+    if mouse["type"] == "mouseReleased":
         page.drag_data = None
-    return "Input.dispatchDragEvent", drag
 
 
 def _blank(width: int, height: int) -> bytes:

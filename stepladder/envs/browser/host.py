@@ -42,6 +42,8 @@ _FLAGS = (
     "--font-render-hinting=none",
     "--disable-lcd-text",
     "--disable-smooth-scrolling",
+    # Repainting part of a tile blends rounded corners over the old picture: pixels would depend on what was drawn before.
+    "--disable-partial-raster",
     "--disable-renderer-backgrounding",
     "--disable-backgrounding-occluded-windows",
     "--disable-background-timer-throttling",
@@ -98,6 +100,9 @@ class BrowserContext:
         self.host.contexts.pop(self.id, None)
         pages, self.pages = self.pages, []
         for page in pages:
+            if page.ended is None and not self.connection.closed:
+                # Without it a script that loops for ever would keep its process alive after its page.
+                self.connection.post("Runtime.terminateExecution", session=page.session)
             page.end(PageClosed("the browser context was closed"))
         for task in self._arrivals:
             task.cancel()
@@ -142,14 +147,21 @@ class BrowserContext:
 class BrowserHost:
     """A Chromium process: started when first needed, started again after it died, killed with all its children by `close`.
 
-    `chromium` is a path (see `find_chromium`). `begin_frames` tells after `start` whether frames are made on request (headless
-    shell) or by the browser's own clock. One host serves one event loop at a time; in another loop it starts a new process.
+    `chromium` is a path (see `find_chromium`). `begin_frames` tells after `start` whether frames are made on request, which only
+    the headless shell can do and does unless told not to, or by the browser's own clock. `launch_timeout` is in seconds. One host
+    serves one event loop at a time; in another loop it starts a new process.
     """
 
-    def __init__(self, chromium: str | os.PathLike[str] | None = None, *, launch_timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        chromium: str | os.PathLike[str] | None = None,
+        *,
+        begin_frames: bool | None = None,
+        launch_timeout: float = 30.0,
+    ) -> None:
         self.chromium = find_chromium(chromium)
         self.launch_timeout = launch_timeout
-        self.begin_frames = has_begin_frames(self.chromium)
+        self.begin_frames = has_begin_frames(self.chromium) if begin_frames is None else begin_frames
         self.contexts: dict[str, BrowserContext] = {}
         self.users: set[object] = set()
         self.launches = 0

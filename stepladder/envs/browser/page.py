@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -67,12 +68,12 @@ class Page:
         self.last_screenshot: bytes | None = None
         self.ready: asyncio.Future[None] = connection.loop.create_future()
         self._loading: set[str] = set()
-        self._gone = asyncio.Event()
-        self._calm = asyncio.Event()
-        self._calm.set()
+        self._changed = asyncio.Event()
         self._waiters: set[asyncio.Future[None]] = set()
         self._frame: asyncio.Future[dict[str, Any]] | None = None
         self._world: int | None = None
+        self._unsettled = False
+        self._committed = False
         connection.listen(session, self._on_event)
 
     async def prepare(self) -> None:
@@ -109,15 +110,19 @@ class Page:
             if not waiter.done():
                 waiter.set_exception(self.ended)
                 waiter.exception()
-        self._calm.set()
-        self._gone.set()
+        self._changed.set()
 
     async def close(self) -> None:
         """Close the page and wait until it is gone, or until it asks (beforeunload) whether it may."""
-        await self.call("Page.close")
+        with contextlib.suppress(PageClosed):
+            await self.call("Page.close")
+        await self.gone()
+
+    async def gone(self) -> None:
+        """Wait for a page that is closing, until it is gone or asks something."""
         while self.ended is None and self.dialog is None:
-            self._gone.clear()
-            await self._gone.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
     # ------------------------------------------------------------------------------------------------------------- calls
 
@@ -199,7 +204,11 @@ class Page:
     async def screenshot(self) -> bytes:
         """The page as PNG, `width` x `height` pixels."""
         options = {"format": "png", "optimizeForSpeed": True}
+        attempts = 0
         while self.begin_frames:
+            attempts += 1
+            if attempts > 3 and not self._committed:
+                await self.navigate("about:blank")  # a new tab whose first navigation was refused has nothing to paint
             data = (await self._begin_frame({"screenshot": options})).get("screenshotData")
             if data:
                 self.last_screenshot = base64.b64decode(data)
@@ -243,15 +252,30 @@ class Page:
         return bool(self._loading)
 
     async def loaded(self) -> None:
-        """Wait until nothing is loading; frames go on meanwhile, for pages that need them to get ready."""
+        """Wait until nothing is loading and a new document has settled (focus, fonts); frames go on meanwhile."""
         while self._loading and self.ended is None and self.dialog is None:
+            self._changed.clear()
             try:
                 async with asyncio.timeout(0.05):
-                    await self._calm.wait()
+                    await self._changed.wait()
             except TimeoutError:
                 await self.frame()
         if self.dialog is not None:
             raise DialogOpened(f"the page shows a dialog: {self.dialog.message}")
+        if self._unsettled:
+            await self._settle()
+
+    async def _settle(self) -> None:
+        """Let a new document's animation callbacks, focus and first paint happen."""
+        self._unsettled = False
+        try:
+            asked = self.request_evaluation(_TWO_FRAMES, await self.world())
+            while not asked.done():
+                await self.frame()
+            await self.answer(asked)
+        except ProtocolError as error:
+            if not _stale(error):
+                raise
 
     async def go(self, offset: int) -> bool:
         """Go `offset` entries through the history; False when there is no such entry."""
@@ -264,9 +288,11 @@ class Page:
         return True
 
     async def answer_dialog(self, accept: bool, text: str = "") -> None:
-        """Answer the open dialog and wait until the page goes on (or shows the next one)."""
-        self.dialog = None
+        """Answer the open dialog. Raises DialogOpened when the page shows the next one at once."""
+        dialog, self.dialog = self.dialog, None
         await self.call("Page.handleJavaScriptDialog", {"accept": accept, "promptText": text})
+        if dialog is not None and dialog.kind == "beforeunload" and not accept:
+            self._loading.clear()  # the navigation that asked was called off; Chromium does not say so
 
     # ------------------------------------------------------------------------------------------------------------ events
 
@@ -280,17 +306,19 @@ class Page:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_exception(DialogOpened(f"the page shows a dialog: {params['message']}"))
-        self._calm.set()
-        self._gone.set()
+        self._changed.set()
+
+    def _on_dialog_closed(self, params: dict[str, Any]) -> None:
+        self.dialog = None
+        self._changed.set()
 
     def _on_started(self, params: dict[str, Any]) -> None:
         self._loading.add(params["frameId"])
-        self._calm.clear()
+        self._changed.set()
 
     def _on_stopped(self, params: dict[str, Any]) -> None:
         self._loading.discard(params["frameId"])
-        if not self._loading:
-            self._calm.set()
+        self._changed.set()
 
     def _on_frame(self, params: dict[str, Any]) -> None:
         self.frames.add(params["frameId"])
@@ -303,6 +331,7 @@ class Page:
     def _on_navigated(self, params: dict[str, Any]) -> None:
         if "parentId" not in params["frame"]:
             self._world = None
+            self._unsettled = self._committed = True
 
     def _on_request(self, params: dict[str, Any]) -> None:
         url: str = params["request"]["url"]
@@ -333,6 +362,7 @@ class Page:
 
 _EVENTS: dict[str, Callable[[Page, dict[str, Any]], None]] = {
     "Page.javascriptDialogOpening": Page._on_dialog,
+    "Page.javascriptDialogClosed": Page._on_dialog_closed,
     "Page.frameStartedLoading": Page._on_started,
     "Page.frameStoppedLoading": Page._on_stopped,
     "Page.frameAttached": Page._on_frame,
@@ -344,6 +374,11 @@ _EVENTS: dict[str, Callable[[Page, dict[str, Any]], None]] = {
     "connectionClosed": Page._on_closed,
 }
 
+#: Resolves when two frames have begun, or after 300 ms in a page that gets none (in the background).
+_TWO_FRAMES = """new Promise(done => {
+  requestAnimationFrame(() => requestAnimationFrame(() => done(0)));
+  setTimeout(() => done(1), 300);
+})"""
 #: Resolves after the next frame, or after 100 ms in a page that gets none (in the background).
 _NEXT_FRAME = "new Promise(done => { requestAnimationFrame(() => setTimeout(done, 0)); setTimeout(done, 100); })"
 

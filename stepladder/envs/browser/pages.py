@@ -34,7 +34,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from stepladder.envs.browser.environment import BrowserEnvironment
+from stepladder.envs.browser.environment import MIN_HEIGHT, MIN_WIDTH, BrowserEnvironment
+from stepladder.envs.browser.page import DialogOpened
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.types import Task
 
@@ -83,7 +84,12 @@ class PageEnvironment(BrowserEnvironment):
             url = str(setup["url"])
         else:
             raise EnvironmentFailure(f"task {task.id!r} has no url, file or html in its setup")
-        await self._navigate(url)
+        try:
+            await self._navigate(url)
+        except DialogOpened:
+            if setup.get("start"):
+                raise EnvironmentFailure(f"task {task.id!r}: the page opens a dialog, so its start script cannot run") from None
+            raise
         if setup.get("start"):
             await self._current().evaluate(f"(async () => {{ {setup['start']} }})()")
             await self._current().loaded()
@@ -191,8 +197,10 @@ def _options(record: dict[str, Any]) -> dict[str, Any]:
                 raise ValueError(f"'network' holds {host!r}; it must be a host name such as 'example.org', without scheme or port")
     if "viewport" in record:
         size = record["viewport"]
-        if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and 16 <= side <= 8192 for side in size):
-            raise ValueError(f"'viewport' is {size!r}; it must be [width, height] in pixels, 16 to 8192 each")
+        if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side <= 8192 for side in size):
+            raise ValueError(f"'viewport' is {size!r}; it must be [width, height] in pixels, at most 8192 each")
+        if size[0] < MIN_WIDTH or size[1] < MIN_HEIGHT:
+            raise ValueError(f"'viewport' is {size!r}; it must be at least [{MIN_WIDTH}, {MIN_HEIGHT}]")
         setup["viewport"] = size
     if "start" in record:
         if not isinstance(record["start"], str):

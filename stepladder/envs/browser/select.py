@@ -175,6 +175,13 @@ SELECT_SCRIPT = r"""(() => {
 
   addEventListener('wheel', (event) => { if (open && event.target !== open.host) close(); }, {capture: true, passive: true});
   addEventListener('blur', (event) => { if (open && event.target === open.select) close(); }, true);
-  stepladder.openSelect = () => (open ? open.select : null);
+  // The rows of an open list that can be seen: [text, box, usable, active].
+  stepladder.openRows = () => {
+    if (!open) return [];
+    const frame = open.list.getBoundingClientRect(), {rows, options, active} = open;
+    const boxes = rows.map((row) => row.getBoundingClientRect());
+    return rows.map((row, index) => [row.textContent, boxes[index], usable(options[index]), index === active]).filter(
+      ([, box]) => box.height > 0 && box.top + box.height / 2 >= frame.top && box.top + box.height / 2 < frame.bottom);
+  };
 })();
 """

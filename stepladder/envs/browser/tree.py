@@ -12,7 +12,7 @@ from stepladder.types import Box, Element, Region
 
 MAX_ELEMENTS = 2000
 
-#: `stepladder.digest()`: {url, title, key}; equal keys mean that a person would call the two states of the page the same.
+#: `stepladder.digest()`: {url, closed, key}; equal keys mean that a person would call the two states of the page the same.
 #: Ids are left out (libraries number them), and so are hover styles and the caret.
 DIGEST_SCRIPT = r"""(() => {
   globalThis.stepladder ??= {};
@@ -74,7 +74,7 @@ DIGEST_SCRIPT = r"""(() => {
     if (document.documentElement) visit(document.documentElement, parts);
     const selection = getSelection();
     if (selection && !selection.isCollapsed) parts.push(selection.toString().slice(0, 2000));
-    return {url: location.href, title: document.title, key: hash(parts.join('\u0000'))};
+    return {url: location.href, closed: window.closed, key: hash(parts.join('\u0000'))};
   };
 })();
 """
@@ -187,6 +187,10 @@ REGIONS_SCRIPT = r"""(() => {
       } else if (!node.ownerSVGElement) {
         addElement(node, found);
       }
+    }
+    for (const [text, rect, usable, active] of stepladder.openRows?.() ?? []) {
+      const states = [...(usable ? [] : ['disabled']), ...(active ? ['selected'] : [])];
+      found.push([text, 'option', boxOf(rect), boxOf(rect), 'option', states]);
     }
     return found;
   };
