@@ -157,6 +157,7 @@ def bench(
 
 def main() -> NoReturn:
     """Entry point: mistakes of the user end with one line and exit code 1, mistakes of the program with a traceback."""
+    sys.path.insert(0, "")  # environments, checks and rewards of the user's own lie where the command is started
     try:
         app()
     except (ValueError, FileNotFoundError, ModuleNotFoundError, EnvironmentFailure) as error:

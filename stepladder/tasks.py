@@ -5,6 +5,7 @@ miniwob:click-test,click-tab   some of them
 miniwob@demo                   a named set (also a category or a tag: miniwob@reading)
 forms, forms:login,wizard      the in-process forms
 page:FILE.jsonl                your own pages, one task a line
+env:package.module:Class       the tasks of your own environment, as its class method `tasks` lists them
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from stepladder.envs.browser import catalogue
 from stepladder.envs.browser.pages import load_page_tasks
 from stepladder.types import Task
 
-SOURCES = ("miniwob", "forms", "page")
+SOURCES = ("miniwob", "forms", "page", "env")
 
 
 def load_tasks(spec: str, split: str = "all") -> list[Task]:
@@ -39,6 +40,11 @@ def load_tasks(spec: str, split: str = "all") -> list[Task]:
         if not names:
             raise ValueError("write page:FILE.jsonl with the file that lists your tasks")
         found = load_page_tasks(Path(names))
+    elif source == "env":
+        kind = environment_class(names)
+        if not hasattr(kind, "tasks"):
+            raise ValueError(f"{names} has no class method tasks(), which lists its tasks")
+        found = list(kind.tasks())
     elif source == "forms":
         found = environment_class("forms").tasks(chosen or None)
     else:

@@ -19,6 +19,8 @@ _HALO = (255, 255, 255, 235)
 _SMOOTH = 3
 #: Pixels around the places of an action that its drawing may cover.
 _MARGIN = 40
+#: A frame is shown at most this wide, in CSS pixels, so that two stand side by side.
+_WIDEST = 420
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def film_strip(shown: Sequence[Frame]) -> bytes:
 
 def _frame(ref: ImageRef, action: Action | None, images: ImageStore, caption: str, thought: str) -> Frame:
     picture = draw_action(images.load(ref), action)
-    shown = 1 if picture.width > 640 else 0.5 if picture.width == 2 * ref.width else 1
+    shown = min(1.0, ref.width / picture.width, _WIDEST / picture.width)
     return Frame(_png(picture), round(picture.width * shown), round(picture.height * shown), caption, thought)
 
 

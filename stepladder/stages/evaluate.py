@@ -22,6 +22,7 @@ from typing import Any
 
 from stepladder.codec import from_json, to_json
 from stepladder.config import ConfigError, to_dict
+from stepladder.envs import environment_class
 from stepladder.envs.browser.catalogue import heldout_seeds
 from stepladder.images import ImageStore
 from stepladder.interfaces import Agent, Environment, Policy
@@ -42,15 +43,17 @@ from stepladder.types import Limits, Sampling, Task, Trajectory
 
 Play = Callable[[Environment, EpisodeJob], Awaitable[Trajectory]]
 BASELINES = ("random", "idle", "oracle")
+#: Seconds that the idle baseline waits, a step each, before its episode is graded.
+IDLE_STEPS = 3
 #: Loads a checkpoint directory; named here and not imported, so that baselines run where PyTorch is not installed.
 LOCAL_POLICY = "stepladder.stages.local_policy:open_checkpoint"
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """`policy` is a baseline ("random", "idle", "oracle") or a checkpoint directory; `baselines` are measured beside it. Each task
-    is played once on each of `episodes` held-out seeds, from `first` on. `environments` episodes run at a time. `temperature` 0 is
-    greedy. `options` go to the environment (such as {"height": 224})."""
+    """`policy` is a baseline ("random", "idle", "oracle") or a checkpoint directory; `baselines` are measured beside it, the oracle
+    only where the tasks have one. Each task is played once on each of `episodes` held-out seeds, from `first` on. `environments`
+    episodes run at a time. `temperature` 0 is greedy. `options` go to the environment (such as {"height": 224})."""
 
     tasks: str = "miniwob@demo"
     policy: str = "random"
@@ -179,7 +182,7 @@ def baseline_player(name: str, seed: int = 0) -> Play:
     if name == "random":
         return policy_player(agent, RandomPolicy(agent), Sampling(seed=seed), Limits())
     if name == "idle":
-        return policy_player(agent, IdlePolicy(agent), Sampling(), Limits())
+        return policy_player(agent, IdlePolicy(agent), Sampling(), Limits(max_steps=IDLE_STEPS))
     raise ConfigError(f"there is no baseline {name!r}; there are {', '.join(BASELINES)}")
 
 
@@ -191,11 +194,14 @@ def main(config: EvaluateConfig, show: bool = True) -> Path:
     if config.policy not in BASELINES and not Path(config.policy).is_dir():
         raise ConfigError(f"policy: {config.policy!r} is neither a checkpoint directory nor one of {', '.join(BASELINES)}")
     tasks = load_tasks(config.tasks, split="heldout")
+    can_demonstrate = all(hasattr(environment_class(task.env), "solve") for task in tasks)
+    if config.policy == "oracle" and not can_demonstrate:
+        raise ConfigError(f"policy: the tasks of {config.tasks} have no oracle, for their environment has no method solve()")
     resolved = {**to_dict(config), "task_set": task_set_hash(tasks), "weights": _weights_digest(config.policy)}
     free = ("output", "environments", "strips", "baselines", "episodes")
     with Run(config.output, resolved, seeds={"first": config.first, "sampling": config.seed}, may_change=free) as run:
         images = ImageStore(config.output / "images")
-        names = dict.fromkeys([*config.baselines, config.policy])
+        names = [name for name in dict.fromkeys([*config.baselines, config.policy]) if name != "oracle" or can_demonstrate]
         return _report(config, {name: _evaluate_one(config, name, tasks, run, images, show) for name in names}, images)
 
 
@@ -258,8 +264,8 @@ def _report(config: EvaluateConfig, results: Mapping[str, Result], images: Image
     return write_report(
         config.output,
         Report(
-            title=f"{config.policy} on {config.tasks}",
-            summary="Success on seeds that training never uses, beside random clicks, doing nothing and the scripted demonstrator.",
+            title=f"{policy_name(config.policy)} on {config.tasks}",
+            summary="Success rates on seeds that training never uses.",
             rungs=(Rung(policy_name(config.policy), results[config.policy]),),
             baselines={name: result for name, result in results.items() if name != config.policy},
             seconds=sum(result.seconds for result in results.values()),
