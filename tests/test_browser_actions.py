@@ -10,8 +10,10 @@ import pytest
 from pages import Browser, browser_fixture
 
 from stepladder.envs.browser.host import BrowserHost
+from stepladder.envs.browser.pages import PageEnvironment
+from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
-from stepladder.types import ACTION_KINDS, Action
+from stepladder.types import ACTION_KINDS, Action, Task
 
 LOG = """<script>
   window.log = [];
@@ -180,6 +182,39 @@ def test_key_combinations_edit_text(browser: Browser) -> None:
     browser.act("key", keys=("shift", "a"))
     browser.act("key", keys=("a",))
     assert browser.evaluate("t.value") == "Aa"
+
+
+COPY = """<textarea id=t autofocus>{}</textarea>
+<button style='position:absolute;left:0;top:100px;width:99px;height:40px'
+  onclick='t.select(); document.execCommand("copy")'>Copy</button>"""
+
+
+def test_the_clipboard_belongs_to_the_episode(browser: Browser) -> None:
+    browser.open(COPY.format("secret"))
+    browser.act("key", keys=("ctrl", "a"))
+    browser.act("key", keys=("ctrl", "c"))
+    browser.open(COPY.format(""))
+    browser.act("key", keys=("ctrl", "v"))
+    assert browser.evaluate("t.value") == ""
+
+
+def test_the_clipboard_of_neighbours(browser: Browser) -> None:
+    other = PageEnvironment(ImageStore(), host=browser.environment._host, width=320, height=240)
+    html = f"<!doctype html>{COPY.format('theirs')}"
+    browser.run(other.reset(Task("page", "Do it.", "page", {"html": html}, {}), 0))
+    browser.open(COPY.format("mine"))
+    browser.act("click", x=20, y=110)  # the page copies by script
+    for keys in (("ctrl", "a"), ("ctrl", "x")):
+        browser.run(other.step(Action("key", keys=keys)))
+    browser.act("click", x=20, y=10)
+    browser.act("key", keys=("end",))
+    browser.act("key_down", keys=("ctrl",))
+    browser.act("key", keys=("v",))
+    browser.act("key_up", keys=("ctrl",))
+    assert browser.evaluate("t.value") == "minemine"
+    browser.run(other.step(Action("key", keys=("shift", "insert"))))
+    assert browser.run(other.evaluate_script("t.value")) == "theirs"
+    browser.run(other.close())
 
 
 def test_keys_held_over_several_actions(browser: Browser) -> None:

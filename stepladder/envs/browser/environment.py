@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from stepladder.envs.browser.actions import CannotDo, InputCall, InputState, input_calls, key_name, release_all
+from stepladder.envs.browser.clipboard import copies, pastes
 from stepladder.envs.browser.dialogs import DialogState
 from stepladder.envs.browser.host import BrowserContext, BrowserHost
 from stepladder.envs.browser.page import WORLD, DialogOpened, Page, PageClosed, ScriptError
@@ -267,7 +268,23 @@ class BrowserEnvironment:
             raise CannotDo(f"this page offers no function {action.name!r}")
         if action.kind == "key" and self.shortcuts and await self._shortcut("+".join(key_name(name) for name in action.keys)):
             return
-        await self._send(page, input_calls(action, self._input, self.width, self.height))
+        calls = input_calls(action, self._input, self.width, self.height)
+        together = {*self._input.held, *map(key_name, action.keys)} if action.kind in ("key", "key_down") else set()
+        if copies(together) or pastes(together):
+            await self._use_clipboard(page, calls, pastes(together))
+        else:
+            await self._send(page, calls)
+
+    async def _use_clipboard(self, page: Page, calls: list[InputCall], paste: bool) -> None:
+        """Send keys that copy or paste, with the clipboard of this context in place of the browser's only one."""
+        context, clipboard = self._context, self._host.clipboard
+        if context is None or clipboard is None:
+            raise EnvironmentFailure("the browser ended")
+        async with clipboard.lent():
+            await clipboard.write(context.clipboard)
+            await self._send(page, calls)
+            if not paste:
+                context.clipboard = await clipboard.read()
 
     async def _send(self, page: Page, calls: list[InputCall]) -> None:
         """Send input without waiting in between, let a frame deliver it, and wait until the page has handled it."""
@@ -275,12 +292,12 @@ class BrowserEnvironment:
         try:
             for call in calls:
                 if call is None:
-                    await _handled(page, sent)
+                    await page.handled(sent)
                 elif page.drag_data is not None and call[1].get("type") in _DRAG_EVENTS:
                     await _drag_on(page, call[1])
                 else:
                     sent.append(page.request(*call))
-            await _handled(page, sent)
+            await page.handled(sent)
         except PageClosed:
             page.drag_data = None  # the action closed its own page
 
@@ -350,11 +367,19 @@ class BrowserEnvironment:
         if digest["closed"]:
             await page.gone()
             raise PageClosed("the page closed itself")
+        if digest["copied"]:
+            await self._keep_copied()
         done = (await page.answer(asked))["result"].get("value") is True
         tree = await accessibility_tree(page) if self.tree else None
         screenshot = await page.screenshot()
         self._last = Observation(self.images.put(screenshot), tree, self._text(page), digest["url"], str(digest["key"]), done)
         return self._last
+
+    async def _keep_copied(self) -> None:
+        """A script of the page (a "copy" button) has filled the browser's clipboard: keep the text with this context."""
+        if self._context is not None and self._host.clipboard is not None:
+            async with self._host.clipboard.lent():
+                self._context.clipboard = await self._host.clipboard.read()
 
     def _observe_dialog(self, page: Page) -> Observation:
         """A page with an open dialog: the last screenshot with the dialog over it."""
@@ -407,17 +432,6 @@ class BrowserEnvironment:
 def _hosts(task: Task) -> tuple[str, ...]:
     """The host names that `task` may reach."""
     return tuple(task.setup.get("network", ()))
-
-
-async def _handled(page: Page, sent: list[asyncio.Future[dict[str, Any]]]) -> None:
-    """Wait until the page has handled the input that was sent, and let one more frame pass."""
-    # Chromium delivers moves with a frame, and the frame can be ahead of the move: frames go on until all is handled.
-    while not all(request.done() for request in sent):
-        await page.frame()
-    for request in sent:
-        await page.answer(request)
-    sent.clear()
-    await page.frame()
 
 
 _DRAG_EVENTS = {"mouseMoved": ("dragEnter", "dragOver"), "mouseReleased": ("dragOver", "drop")}

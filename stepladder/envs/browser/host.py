@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.envs.browser.cdp import BrowserGone, BrowserProcess, Connection, ProtocolError
+from stepladder.envs.browser.clipboard import Clipboard
 from stepladder.envs.browser.find import find_chromium, has_begin_frames
 from stepladder.envs.browser.page import Page, PageClosed
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
@@ -79,6 +80,7 @@ class BrowserContext:
         self.opened = asyncio.Event()
         self.prepare: Callable[[Page], None] = lambda page: None
         self.refused_downloads: list[str] = []
+        self.clipboard = ""
         self._arrivals: set[asyncio.Task[None]] = set()
 
     async def new_page(self, url: str = "about:blank") -> Page:
@@ -164,6 +166,7 @@ class BrowserHost:
         self.begin_frames = has_begin_frames(self.chromium) if begin_frames is None else begin_frames
         self.contexts: dict[str, BrowserContext] = {}
         self.users: set[object] = set()
+        self.clipboard: Clipboard | None = None
         self.launches = 0
         self.version = ""
         self.directory: Path | None = None
@@ -218,7 +221,7 @@ class BrowserHost:
     def kill(self) -> None:
         """As `close`, for places that cannot await."""
         connection, process, directory = self._connection, self._process, self.directory
-        self._connection = self._process = self.directory = None
+        self._connection = self._process = self.directory = self.clipboard = None
         self.contexts, contexts = {}, self.contexts
         if process is not None:
             process.kill()
@@ -250,6 +253,7 @@ class BrowserHost:
         _register(self)
         self._connection = connection = Connection(self._process.read_fd, self._process.write_fd, self.chromium.name)
         connection.listen(None, self._on_event)
+        self.clipboard = Clipboard(self._open_clipboard)
         try:
             version = await connection.call("Browser.getVersion", timeout=self.launch_timeout)
         except (BrowserGone, EnvironmentTimeout) as error:
@@ -260,6 +264,9 @@ class BrowserHost:
         params = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True, "filter": [{"type": "page"}]}
         await connection.call("Target.setAutoAttach", params)
         return connection
+
+    async def _open_clipboard(self) -> Page:
+        return await (await self.new_context(100, 100)).new_page()
 
     def _flags(self) -> list[str]:
         flags = [*_FLAGS, f"--user-data-dir={self.directory}/profile"]

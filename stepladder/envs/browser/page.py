@@ -166,8 +166,12 @@ class Page:
                     raise
                 self._world = None
 
-    def request_evaluation(self, expression: str, context: int | None = None) -> asyncio.Future[dict[str, Any]]:
-        params: dict[str, Any] = {"expression": expression, "returnByValue": True, "awaitPromise": True, "userGesture": False}
+    def request_evaluation(
+        self, expression: str, context: int | None = None, user_gesture: bool = False
+    ) -> asyncio.Future[dict[str, Any]]:
+        """Ask for the value of an expression; `user_gesture` lets it do what only a person's click may do."""
+        params: dict[str, Any] = {"expression": expression, "returnByValue": True, "awaitPromise": True}
+        params["userGesture"] = user_gesture
         if context is not None:
             params["contextId"] = context
         return self.request("Runtime.evaluate", params)
@@ -200,6 +204,16 @@ class Page:
             await self._begin_frame({})
         else:
             await self._retry(lambda: self.request_evaluation(_NEXT_FRAME))
+
+    async def handled(self, sent: list[asyncio.Future[dict[str, Any]]]) -> None:
+        """Wait until the page has handled the input that was sent, and let one more frame pass. Empties the list."""
+        # Chromium delivers moves with a frame, and the frame can be ahead of the move: frames go on until all is handled.
+        while not all(request.done() for request in sent):
+            await self.frame()
+        for request in sent:
+            await self.answer(request)
+        sent.clear()
+        await self.frame()
 
     async def screenshot(self) -> bytes:
         """The page as PNG, `width` x `height` pixels."""

@@ -12,7 +12,7 @@ from stepladder.types import Box, Element, Region
 
 MAX_ELEMENTS = 2000
 
-#: `stepladder.digest()`: {url, closed, key}; equal keys mean that a person would call the two states of the page the same.
+#: `stepladder.digest()`: {url, closed, copied, key}; equal keys mean that a person would call the two states of the page the same.
 #: Ids are left out (libraries number them), and so are hover styles and the caret.
 DIGEST_SCRIPT = r"""(() => {
   globalThis.stepladder ??= {};
@@ -69,12 +69,18 @@ DIGEST_SCRIPT = r"""(() => {
     return (4294967296 * (2097151 & b) + (a >>> 0)).toString(16).padStart(14, '0');
   }
 
+  // Scripts can copy too; the keys that copy are the environment's own doing.
+  let copied = false;
+  for (const kind of ['copy', 'cut']) addEventListener(kind, () => { copied = true; }, true);
+
   stepladder.digest = () => {
     const parts = [location.href];
     if (document.documentElement) visit(document.documentElement, parts);
     const selection = getSelection();
     if (selection && !selection.isCollapsed) parts.push(selection.toString().slice(0, 2000));
-    return {url: location.href, closed: window.closed, key: hash(parts.join('\u0000'))};
+    const wasCopied = copied;
+    copied = false;
+    return {url: location.href, closed: window.closed, copied: wasCopied, key: hash(parts.join('\u0000'))};
   };
 })();
 """
