@@ -39,7 +39,9 @@ def load_tasks(spec: str, split: str = "all") -> list[Task]:
     if source == "page":
         if not names:
             raise ValueError("write page:FILE.jsonl with the file that lists your tasks")
-        found = load_page_tasks(Path(names))
+        found = [task for task in load_page_tasks(Path(names)) if split == "all" or task.split in ("all", split)]
+        if not found:
+            raise ValueError(f"{names} holds no task for {split!r}")
     elif source == "env":
         kind = environment_class(names)
         if not hasattr(kind, "tasks"):
@@ -53,6 +55,11 @@ def load_tasks(spec: str, split: str = "all") -> list[Task]:
 
 
 def task_set_hash(tasks: list[Task]) -> str:
-    """Twelve hex digits over everything that makes the tasks what they are; order and split do not count."""
-    lines = sorted(json.dumps(to_json(replace(task, split="all")), sort_keys=True) for task in tasks)
+    """Twelve hex digits over everything that makes the tasks what they are; order and split do not count, and of a file its
+    contents count and not its place."""
+    lines = []
+    for task in tasks:
+        setup = {key: value for key, value in task.setup.items() if key != "file" or "sha256" not in task.setup}
+        lines.append(json.dumps(to_json(replace(task, split="all", setup=setup)), sort_keys=True))
+    lines.sort()
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

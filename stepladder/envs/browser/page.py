@@ -411,4 +411,8 @@ def _value(result: dict[str, Any], expression: str) -> Any:
         details = result["exceptionDetails"]
         message = details.get("exception", {}).get("description") or details.get("text", "")
         raise ScriptError(f"JavaScript failed: {message[:500]} (in {expression[:120]!r})")
-    return result["result"].get("value")
+    value = result["result"]
+    special = value.get("unserializableValue")
+    if special in ("NaN", "Infinity", "-Infinity", "-0"):
+        return float(special)
+    return value.get("value")
