@@ -17,6 +17,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 T = TypeVar("T")
+_PLAIN = (str, int, float, bool, type(None))
+#: Equal to no field's value: such a field is always written.
+_NEVER = object()
 
 
 def encode_array(array: np.ndarray) -> str:
@@ -34,12 +37,16 @@ def decode_array(text: str) -> np.ndarray:
 
 def to_json(value: Any) -> Any:
     """Plain dicts, lists, strings and numbers for a dataclass (or a container of them)."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    defaults = _defaults(typing.cast(Any, kind))
+    if defaults is not None:
         record = {}
-        for spec in dataclasses.fields(value):
-            item = getattr(value, spec.name)
-            if not _is_default(spec, item):
-                record[spec.name] = to_json(item)
+        for name, default in defaults:
+            item = getattr(value, name)
+            if not (type(item) is type(default) and item == default):
+                record[name] = to_json(item)
         return record
     if isinstance(value, np.ndarray):
         return encode_array(value)
@@ -74,14 +81,18 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _is_default(spec: dataclasses.Field[Any], item: Any) -> bool:
-    if spec.name == "schema" or isinstance(item, np.ndarray):
-        return False
+@functools.cache
+def _defaults(kind: type) -> tuple[tuple[str, Any], ...] | None:
+    """(name, value that is left out) of every field of a dataclass; None for any other class."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    return tuple((spec.name, _NEVER if spec.name == "schema" else _default(spec)) for spec in dataclasses.fields(kind))
+
+
+def _default(spec: dataclasses.Field[Any]) -> Any:
     if spec.default is not dataclasses.MISSING:
-        return type(item) is type(spec.default) and bool(item == spec.default)
-    if spec.default_factory is not dataclasses.MISSING:
-        return bool(item == spec.default_factory())
-    return False
+        return spec.default
+    return spec.default_factory() if spec.default_factory is not dataclasses.MISSING else _NEVER
 
 
 def _decode(hint: Any, item: Any, where: str) -> Any:

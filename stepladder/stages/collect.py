@@ -286,12 +286,14 @@ def _key(task: str, seed: int) -> str:
 def _work(connection: Connection, orders: Orders) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes the connection
     try:
-        asyncio.run(_Workplace(connection, orders).run())
+        try:
+            asyncio.run(_Workplace(connection, orders).run())
+        except (EOFError, ConnectionError):
+            raise
+        except Exception:
+            connection.send(("error", traceback.format_exc()))  # the parent raises it
     except (EOFError, ConnectionError):
-        return  # the parent is gone
-    except BaseException:
-        connection.send(("error", traceback.format_exc()))
-        raise
+        return  # the parent is gone: nobody is left to be told
 
 
 class _Workplace:
