@@ -73,7 +73,7 @@ click-tab                      click       4  reading
 click-tab-2                    click      10  multi_step reading search
 click-tab-2-easy               click       4  reading
 click-tab-2-hard               click      14  multi_step reading search
-click-tab-2-medium             click       6  multi_step reading
+click-tab-2-medium             click       6  reading
 click-test                     click       4
 click-test-2                   click       4  reading
 click-test-transfer            click       4  reading
@@ -169,7 +169,7 @@ visual-addition                math        6  multi_step typing counting
 #: Small enough for a model trained in minutes: short texts, few steps, one font.
 _DEMO = """
 click-test click-test-2 click-button click-dialog click-dialog-2 click-widget focus-text focus-text-2 click-tab click-link
-click-button-sequence click-option click-checkboxes click-tab-2-medium click-color grid-coordinate click-collapsible-nodelay
+click-button-sequence click-option click-checkboxes click-tab-2-easy click-color grid-coordinate click-collapsible-nodelay
 enter-text enter-text-dynamic enter-password login-user form-sequence-2
 """
 

@@ -7,6 +7,7 @@ import difflib
 import json
 import os
 from collections.abc import AsyncIterator, Iterable
+from random import Random
 from typing import ClassVar
 
 from stepladder.envs.browser import catalogue
@@ -14,6 +15,7 @@ from stepladder.envs.browser.clock import CLOCK_SCRIPT
 from stepladder.envs.browser.environment import BrowserEnvironment
 from stepladder.envs.browser.host import BrowserHost
 from stepladder.envs.browser.oracles import ORACLES, OracleError, Screen, Turn
+from stepladder.envs.browser.oracles.mistakes import find_mistake
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.types import Action, Task
@@ -65,8 +67,11 @@ class MiniWobEnvironment(BrowserEnvironment):
     shortcuts = False
     #: Tasks whose pages keep something from one episode to the next; they are loaded anew for every episode.
     always_fresh: ClassVar[frozenset[str]] = frozenset(
-        {"choose-list", "click-pie", "click-pie-nodelay", "chase-circle", "moving-items", "simon-says"}
-    )
+        {
+            "book-flight", "book-flight-nodelay", "chase-circle", "choose-list", "click-pie", "click-pie-nodelay",
+            "hover-shape", "moving-items", "simon-says", "stock-market", "use-colorwheel", "use-colorwheel-2",
+        }
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -77,7 +82,7 @@ class MiniWobEnvironment(BrowserEnvironment):
         height: int = 210,
         tree: bool = False,
         chromium: str | os.PathLike[str] | None = None,
-        deadline: float = 10.0,
+        deadline: float = 30.0,
         step_seconds: float = 0.5,
         reuse_pages: bool = True,
     ) -> None:
@@ -117,6 +122,10 @@ class MiniWobEnvironment(BrowserEnvironment):
                 yield turn
         except OracleError as error:
             yield f"This cannot be done: {error}\nAction: Give up.", Action("fail", text=str(error))
+
+    async def mistake(self, random: Random) -> Turn | None:
+        """A wrong step that fits the present state and does no harm: `solve` still succeeds after it. None where there is none."""
+        return await find_mistake(Screen(self), self.task.id, random)
 
     def _allowed(self, url: str) -> bool:
         return url.startswith((self._pages, "data:", "about:blank"))

@@ -47,26 +47,21 @@ async def carry_out(screen: Screen, request: Request) -> AsyncIterator[Turn]:
         yield await screen.click("all('#search-cancel')[0]", "The list of emails is behind this search.", "Click the back arrow.")
     sender = request.sender
     email = thread(sender)
-    if request.action in ("delete", "star"):
-        icon, name = (".trash", "trash") if request.action == "delete" else (".star", "star")
-        async for turn in screen.reach(
-            f"{email}.querySelector('{icon}')",
-            f"The email by {sender} is in the list.",
-            f"Click the {name} icon of {sender}.",
-            f"email by {sender}",
-        ):
-            yield turn
-        return
     shown = await screen.evaluate("((e) => e ? text(e) : null)(all('#email .email-sender')[0])")
     if shown is not None and shown != sender:
         yield await screen.click("all('#close-email')[0]", f"This email is not by {sender}.", "Click the back arrow.")
+        shown = None
+    if request.action in ("delete", "star"):
+        icon, name = (".trash", "trash") if request.action == "delete" else (".star", "star")
+        target = f"{email}.querySelector('{icon}')" if shown is None else f"all('#email {icon}')[0]"
+        why = f"The email by {sender} is {'in the list' if shown is None else 'open'}."
+        async for turn in screen.reach(target, why, f"Click the {name} icon of {sender}.", f"email by {sender}"):
+            yield turn
+        return
     if not await screen.evaluate("!!all('#email, #reply, #forward')[0]"):
-        async for turn in screen.reach(
-            f"{email}.querySelector('.email-sender')",
-            f"The email by {sender} is in the list.",
-            f"Click the email by {sender}.",
-            f"email by {sender}",
-        ):
+        target = f"{email}.querySelector('.email-sender')"
+        why = f"The email by {sender} is in the list."
+        async for turn in screen.reach(target, why, f"Click the email by {sender}.", f"email by {sender}"):
             yield turn
     async for turn in reply(screen, request.content) if request.action == "reply" else forward(screen, request.content):
         yield turn

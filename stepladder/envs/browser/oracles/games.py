@@ -119,6 +119,8 @@ async def tic_tac_toe(screen: Screen, instruction: str) -> AsyncIterator[Turn]:
         marks = await screen.evaluate("all('.ttt-row span').map((e) => ({'mark-x': 'x', 'mark-o': 'o'}[e.className] || ''))")
         board = tuple(marks)
         free = [index for index, field in enumerate(board) if not field]
+        if not free:
+            raise OracleError("the board is full")
         best = max(free, key=lambda index: chance((*board[:index], "x", *board[index + 1 :]), False))
         yield await screen.click(
             f"document.getElementById('ttt-{best}')", "This field promises most.", f"Click the {names[best]} field."
