@@ -305,8 +305,8 @@ def test_a_demonstration_after_a_mistake() -> None:
 
 def test_an_environment_may_know_its_own_mistakes() -> None:
     class Careless(FakeEnvironment):
-        def mistake(self, random: Random) -> Action:
-            return Action("scroll", amount=-1)
+        async def mistake(self, random: Random) -> tuple[str, Action]:
+            return "", Action("scroll", amount=-1)
 
     trajectory, _ = asyncio.run(run_demonstration(Careless(), TASK, 5, limits=QUICK, mistakes=Random(0)))
     assert trajectory.steps[0].action == Action("scroll", amount=-1)

@@ -68,7 +68,7 @@ def test_mistakes_are_harmless_and_can_be_put_right(kind: str) -> None:
             await env.reset(task(kind), seed)
             random = Random(seed)
             for _ in range(seed % 3 + 1):
-                after = await env.step(env.mistake(random))
+                after = await env.step((await env.mistake(random))[1])
                 assert not after.done
                 assert after.text == ""
             async for _, action in env.solve():
@@ -106,7 +106,7 @@ def test_painting_piece_by_piece_is_painting_afresh() -> None:
             assert painter is not None
             random = Random(3)
             for _ in range(4):
-                await env.step(env.mistake(random))
+                await env.step((await env.mistake(random))[1])
                 await env.step(Action("key", keys=("tab",)))
                 fresh = Painter(form.screen, form.theme, form.panel).paint()
                 assert np.array_equal(painter.paint(), fresh), kind

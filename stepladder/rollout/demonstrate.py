@@ -24,9 +24,9 @@ class HasRegions(Protocol):
 
 @runtime_checkable
 class HasMistakes(Protocol):
-    """An environment that knows wrong steps which end nothing and can be put right."""
+    """An environment that knows wrong steps, as (thought, action), which end nothing and can be put right; None for none."""
 
-    def mistake(self, random: Random) -> Action: ...
+    async def mistake(self, random: Random) -> tuple[str, Action] | None: ...
 
 
 class _Recorder:
@@ -107,7 +107,8 @@ async def run_demonstration(
 
 async def _mistake(recorder: _Recorder, generator: Random) -> Action | None:
     if isinstance(recorder.environment, HasMistakes):
-        return recorder.environment.mistake(generator)
+        turn = await recorder.deadlines.call("mistake", recorder.environment.mistake(generator))
+        return None if turn is None else turn[1]
     assert recorder.observation is not None
     screen = recorder.observation.screenshot
     place = None if screen is None else empty_place(screen, await recorder.look(), generator)

@@ -144,13 +144,13 @@ class FormsEnvironment:
         while not self._ended and (move := next_move(form.screen, form.goal)) is not None:
             yield move
 
-    def mistake(self, random: Random) -> Action:
+    async def mistake(self, random: Random) -> tuple[str, Action]:
         """A wrong step that ends nothing and can be put right: a stray click, a wrong option, a wrong text, a wrong tab."""
         form = self._started()
         right = next_move(form.screen, form.goal)
         avoid = {(right[1].x, right[1].y)} if right is not None else set()
         choices = [action for action in _stray_actions(form.screen, random) if (action.x, action.y) not in avoid]
-        return random.choice(choices)
+        return "", random.choice(choices)
 
     def _started(self) -> Form:
         if self._form is None:
