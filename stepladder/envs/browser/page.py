@@ -241,9 +241,10 @@ class Page:
                 self._frame = earlier
                 raise
         while True:
-            self._frame = frame = self.request("HeadlessExperimental.beginFrame", params)
             try:
-                result = await self.answer(frame)
+                async with self.connection.frames:
+                    self._frame = frame = self.request("HeadlessExperimental.beginFrame", params)
+                    result = await self.answer(frame)
             except ProtocolError as error:
                 self._frame = None
                 if "pending" not in str(error):
