@@ -58,7 +58,8 @@ def _set(config: Any, path: list[str], text: str, name: str, root: Any) -> Any:
     if path[0] not in hints:
         names = list(field_names(root))
         near = difflib.get_close_matches(name, names, n=1) or [n for n in names if n.endswith(path[-1])][:1]
-        raise ConfigError(f"unknown setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else f"; valid: {', '.join(names)}"))
+        hint = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(names)}"
+        raise ConfigError(f"unknown setting {name!r}; {hint}")
     current = getattr(config, path[0])
     if len(path) > 1:
         if not dataclasses.is_dataclass(current):

@@ -66,7 +66,8 @@ class Agent(Protocol):
         """Strings that end a reply."""
 
     def prompt(self, task: Task, steps: Sequence[Step], observation: Observation) -> tuple[Message, ...]:
-        """The messages for the next decision, history windowed. The same function serves rollout, training and evaluation (law 3)."""
+        """The messages for the next decision, history windowed. The same function serves rollout, training and evaluation
+        (law 3)."""
 
     def parse(self, text: str, observation: Observation) -> tuple[str, Action]:
         """(thought, action) of a reply. Raises ParseError, and nothing else, for text that is no action (law 1)."""

@@ -14,7 +14,12 @@ from stepladder.models.vision import use_batched_vision
 from stepladder.types import ImageRef
 
 SIZES = SmallModel(hidden=48, layers=2, heads=2, key_value_heads=1, vision_hidden=32, vision_layers=2, vision_heads=2, screen=96)
-FRAGMENTS = ('<tool_call>\n{"name": "computer_use", "arguments": {"action": "', '", "coordinate": [', "]}}\n</tool_call>", "left_click")
+FRAGMENTS = (
+    '<tool_call>\n{"name": "computer_use", "arguments": {"action": "',
+    '", "coordinate": [',
+    "]}}\n</tool_call>",
+    "left_click",
+)
 
 
 def renderer(images: ImageStore | None = None) -> Renderer:

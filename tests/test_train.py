@@ -34,7 +34,12 @@ def sample(picture_index: int, instruction: str, x: float = 10, y: float = 20) -
     return from_step(RENDERER, AGENT, Task("t", instruction, "test"), (step,), 0)
 
 
-SAMPLES = [sample(0, "click hello"), sample(0, "click the world button", 50, 80), sample(1, "hello"), sample(2, "again and again", 5, 5)]
+SAMPLES = [
+    sample(0, "click hello"),
+    sample(0, "click the world button", 50, 80),
+    sample(1, "hello"),
+    sample(2, "again and again", 5, 5),
+]
 
 
 def trainer(weights: LossWeights = LOSSES, head: PerceptionHead | None = None, steps: int = 10, **options: object) -> Trainer:
@@ -193,7 +198,11 @@ def test_visual_targets_and_head_learn_what_is_where() -> None:
     assert targets.centre.view(3, 2, 2)[0, 0].tolist() == pytest.approx([16 / 64, 10 / 96])
 
     learner = Trainer(
-        model_for(RENDERER).train(), head, Schedule(60, warmup=2), weights=LossWeights(0, 1, 1, 1), trainable=("model.visual", "heads")
+        model_for(RENDERER).train(),
+        head,
+        Schedule(60, warmup=2),
+        weights=LossWeights(0, 1, 1, 1),
+        trainable=("model.visual", "heads"),
     )
     batch = collate([SAMPLES[0]], RENDERER)
     history = [learner.step([MicroBatch(batch, join_targets([targets]), text=False)]) for _ in range(60)]

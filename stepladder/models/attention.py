@@ -20,6 +20,8 @@ NAME = "stepladder"
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """softmax(scale * query key^T + mask) value for [B, heads, S, head] tensors; `mask` bool or additive, [B or 1, 1, S, K]."""
+    if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):  # norms and rotations give back float32
+        query, key, value = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (query, key, value))
     if query.dtype != torch.bfloat16 or query.device.type != "cpu" or query.shape[2] == 1:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
     with torch.autocast("cpu", enabled=False):

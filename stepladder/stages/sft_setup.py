@@ -16,6 +16,7 @@ from stepladder.data.regions import RegionStore
 from stepladder.data.screen_pool import HELD_OUT_SPLITS, Screen, ScreenPool
 from stepladder.data.vocabulary import CALL_FRAGMENTS, screen_words, tokenizer_corpus
 from stepladder.images import ImageStore
+from stepladder.models.attention import use_attention
 from stepladder.models.checkpoint import load_checkpoint
 from stepladder.models.heads import PerceptionHead
 from stepladder.models.processor import ImageTextProcessor, image_processor
@@ -80,6 +81,7 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
     else:
         model, processor = load_checkpoint(config.checkpoint)
         renderer = Renderer(processor, images)
+    use_attention(model)
     tokens = {word: renderer.single_token(word) for word in [*words, *SYMBOLS]}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

@@ -1,0 +1,158 @@
+"""Supervised training end to end on forms: it learns, it resumes exactly after SIGKILL, and ranks do not change what it learns."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from stepladder.config import ConfigError, override
+from stepladder.images import ImageStore
+from stepladder.models.small import SmallModel
+from stepladder.run import read_metrics, read_phases
+from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.collect import CollectConfig
+from stepladder.stages.collect import main as collect
+from stepladder.stages.evaluate import evaluate, policy_player
+from stepladder.stages.local_policy import open_checkpoint
+from stepladder.stages.sft import PhaseConfig, SftConfig, main
+from stepladder.store import TrajectoryStore
+from stepladder.tasks import load_tasks
+from stepladder.types import Limits, Sampling
+
+LOOK = {"ce": 0.0, "word": 1.0, "letters": 0.5, "centre": 4.0}
+TINY = SftConfig(
+    ranks=1,
+    save_every=3,
+    questions=2,
+    reading=1,
+    ignore_above=0.0,
+    screens=20,
+    model=SmallModel(hidden=48, layers=1, heads=2, key_value_heads=1, vision_hidden=32, vision_layers=2, vision_heads=2),
+    copying=PhaseConfig(steps=4, batch=8, lr=1e-3, score_every=2),
+    perception=PhaseConfig(steps=6, batch=6, lr=1e-3, score_every=3, **LOOK),
+    cloning_frozen=PhaseConfig(steps=4, batch=6, lr=1e-3, score_every=2, decay=0.0),
+    cloning=PhaseConfig(steps=12, batch=6, lr=1e-3, score_every=4, word=0.3, letters=0.1, centre=1.0),
+)
+
+
+@pytest.fixture(scope="module")
+def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("sft") / "collect"
+    config = CollectConfig(tasks="forms:login,click-button", output=directory, episodes=60, workers=1, options={"height": 224})
+    collect(config, show=False)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def undisturbed(demonstrations: Path) -> Path:
+    return main(replace(TINY, demonstrations=demonstrations, output=demonstrations.parent / "undisturbed"), show=False)
+
+
+def weights(checkpoint: Path) -> dict[str, object]:
+    return load_file(checkpoint / "model.safetensors")
+
+
+def test_every_phase_runs_and_the_checkpoint_knows_its_agent(undisturbed: Path) -> None:
+    phases = read_phases(undisturbed.parent)
+    assert list(phases) == ["copying", "perception", "cloning_frozen", "cloning"]
+    assert all(state["done"] for state in phases.values())
+    assert AgentOptions.of_checkpoint(undisturbed) == AgentOptions()
+    assert {record["phase"] for record in read_metrics(undisturbed.parent)} == set(phases)
+    before = weights(undisturbed.parent / "untrained")
+    assert any(not before[name].equal(value) for name, value in weights(undisturbed).items())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("moment", ["perception.state", "cloning.state"])
+def test_a_killed_training_ends_with_the_same_weights(demonstrations: Path, undisturbed: Path, tmp_path: Path, moment: str) -> None:
+    output = tmp_path / "killed"
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path; from dataclasses import replace; from test_sft import TINY, main\n"
+        "main(replace(TINY, demonstrations=Path(sys.argv[2]), output=Path(sys.argv[3])), show=False)"
+    )
+    command = [sys.executable, "-c", program, str(Path(__file__).parent), str(demonstrations), str(output)]
+    process = subprocess.Popen(command, start_new_session=True)
+    deadline = time.monotonic() + 180
+    while not (output / moment).exists():
+        assert process.poll() is None, "training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (output / "checkpoint").exists()
+    resumed = main(replace(TINY, demonstrations=demonstrations, output=output), show=False)
+    expected = weights(undisturbed)
+    found = weights(resumed)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        assert value.equal(found[name]), name  # type: ignore[attr-defined]
+
+
+def test_two_ranks_learn_from_the_same_updates(demonstrations: Path, tmp_path: Path) -> None:
+    losses = []
+    for ranks in (1, 2):
+        config = replace(TINY, demonstrations=demonstrations, output=tmp_path / str(ranks), ranks=ranks, bf16=False)
+        main(config, show=False)
+        losses.append([record["ce"] for record in read_metrics(config.output, "copying")])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_missing_demonstrations_and_unknown_settings_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="stepladder collect"):
+        main(replace(TINY, demonstrations=tmp_path / "nothing"))
+    with pytest.raises(ConfigError, match=r"cloning\.steps"):
+        override(TINY, ["cloning.step=3"])
+
+
+def test_a_changed_setting_is_refused_in_an_old_directory(undisturbed: Path, demonstrations: Path) -> None:
+    (undisturbed / "keep").touch()
+    moved = undisturbed.rename(undisturbed.parent / "aside")
+    try:
+        with pytest.raises(ConfigError, match="questions was 2 and is now 3"):
+            main(replace(TINY, demonstrations=demonstrations, output=undisturbed.parent, questions=3), show=False)
+    finally:
+        moved.rename(undisturbed)
+
+
+LEARN = replace(
+    TINY,
+    seed=1,
+    model=SmallModel(hidden=96, layers=2, heads=4, key_value_heads=2, vision_hidden=64, vision_layers=2, vision_heads=2),
+    copying=PhaseConfig(steps=0, batch=1, lr=1e-3),
+    perception=PhaseConfig(steps=120, batch=16, lr=3e-3, score_every=60, **LOOK),
+    cloning_frozen=PhaseConfig(steps=0, batch=1, lr=1e-3),
+    cloning=PhaseConfig(steps=250, batch=16, lr=3e-3, score_every=50, goal=0.99, word=0.3, centre=1.0),
+)
+
+
+def test_behaviour_cloning_learns_to_dismiss_dialogs(tmp_path: Path) -> None:
+    spec, options = "forms:dismiss-dialog", {"height": 224}
+    collect(
+        CollectConfig(tasks=spec, output=tmp_path / "collect", episodes=400, workers=1, mistakes=0.0, options=options), show=False
+    )
+    trained = main(replace(LEARN, demonstrations=tmp_path / "collect", output=tmp_path / "sft"), show=False)
+    tasks, rates = load_tasks(spec, "heldout"), []
+    for checkpoint in (trained.parent / "untrained", trained):
+        images = ImageStore()
+        with (
+            open_checkpoint(checkpoint, images, "policy") as (policy, agent),
+            TrajectoryStore(tmp_path / f"{checkpoint.name}.jsonl", "a") as store,
+        ):
+            play = policy_player(agent, policy, Sampling(0.0, max_tokens=32), Limits())
+            result = asyncio.run(
+                evaluate(tasks, range(10**6, 10**6 + 40), play, store, images, policy="policy", options=options, show=False)
+            )
+        rates.append(result.rate)
+    assert rates[0] is not None
+    assert rates[1] is not None
+    assert rates[0] < 0.1
+    assert rates[1] > 0.6
