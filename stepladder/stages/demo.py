@@ -8,9 +8,10 @@ Every phase is resumable: interrupt it, start it again, and it goes on where it 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -158,8 +159,19 @@ def _curves(config: DemoConfig) -> tuple[Curve, ...]:
     return tuple(curves)
 
 
+def _spent(phases: Mapping[str, Mapping[str, Any]], training: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Seconds by phase, in order; training is split into its own phases and what lies between them."""
+    spent: dict[str, float] = {}
+    for name, title in TITLES.items():
+        if name == "train":
+            parts = {PHASE_TITLES[part].lower(): float(state["seconds"]) for part, state in training.items()}
+            spent |= {"preparing to train": phases[name]["seconds"] - sum(parts.values()), **parts}
+        elif name in phases:
+            spent[title] = phases[name]["seconds"]
+    return spent
+
+
 def _report(config: DemoConfig, run: Run) -> Path:
-    training = read_phases(config.output / "sft")
     with TrajectoryStore(
         config.output / "evaluate" / TRAINED / f"{evaluate.policy_name(_policies(config)[TRAINED][0])}.jsonl"
     ) as store:
@@ -167,7 +179,6 @@ def _report(config: DemoConfig, run: Run) -> Path:
     images = ImageStore(config.output / "evaluate" / TRAINED / "images")
     perception = read_phases(config.output)["perceive"]["result"]
     phases = read_phases(config.output)
-    spent = {title: phases[name]["seconds"] for name, title in TITLES.items() if name in phases}
     return write_report(
         config.output,
         Report(
@@ -184,7 +195,7 @@ def _report(config: DemoConfig, run: Run) -> Path:
             seconds=run.seconds,
             curves=_curves(config),
             perception={kind: {name: from_json(Rate, rate) for name, rate in row.items()} for kind, row in perception.items()},
-            phases={**spent, **{f"of training: {name}": state["seconds"] for name, state in training.items()}},
+            phases=_spent(phases, read_phases(config.output / "sft")),
             strips=strips,
             about={**evaluate.about(describe_machine()), "training seed": str(config.seed)},
             images=images,
