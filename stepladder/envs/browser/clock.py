@@ -12,10 +12,12 @@ START_TIME = 1519898400000
 
 CLOCK_SCRIPT = f"""(() => {{
   const start = {START_TIME}, frame = 1000 / 60, RealDate = Date;
-  let now = 0, count = 0, timers = new Map();
+  let now = 0, count = 0, running = false, timers = new Map();
   const add = (callback, delay, repeat, rest) => {{
     count += 1;
-    timers.set(count, {{callback, rest, at: now + delay, order: count, repeat: repeat ? Math.max(delay, 1) : 0}});
+    // A timer that sets the next one must let time pass, or `advance` would never end.
+    const at = now + (running ? Math.max(delay, 1) : delay);
+    timers.set(count, {{callback, rest, at, order: count, repeat: repeat ? Math.max(delay, 1) : 0}});
     return count;
   }};
   const run = (callback, rest) => {{
@@ -28,7 +30,8 @@ CLOCK_SCRIPT = f"""(() => {{
   window.setTimeout = (callback, delay, ...rest) => add(callback, Math.max(Number(delay) || 0, 0), false, rest);
   window.setInterval = (callback, delay, ...rest) => add(callback, Math.max(Number(delay) || 0, 0), true, rest);
   window.clearTimeout = window.clearInterval = window.cancelAnimationFrame = window.cancelIdleCallback = clear;
-  window.requestAnimationFrame = (callback) => add(() => callback(now), (Math.floor(now / frame) + 1) * frame - now, false, []);
+  const untilFrame = () => (Math.floor(now / frame + 0.001) + 1) * frame - now;
+  window.requestAnimationFrame = (callback) => add(() => callback(now), untilFrame(), false, []);
   window.requestIdleCallback = (callback) => add(
     () => callback({{didTimeout: false, timeRemaining: () => 50}}), 1, false, []);
   window.Date = class extends RealDate {{
@@ -40,7 +43,8 @@ CLOCK_SCRIPT = f"""(() => {{
   window.stepladderClock = {{
     advance(milliseconds) {{
       const end = now + milliseconds;
-      for (let steps = 0; steps < 100000; steps += 1) {{
+      running = true;
+      while (true) {{
         let next = null;
         for (const [id, timer] of timers)
           if (timer.at <= end && (next === null || timer.at < next[1].at
@@ -51,6 +55,7 @@ CLOCK_SCRIPT = f"""(() => {{
         if (timer.repeat) {{ timer.at = now + timer.repeat; count += 1; timer.order = count; }} else timers.delete(id);
         run(timer.callback, timer.rest);
       }}
+      running = false;
       now = end;
     }},
     restart() {{ now = 0; timers = new Map(); }},

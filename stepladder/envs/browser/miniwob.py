@@ -16,6 +16,7 @@ from stepladder.envs.browser.environment import BrowserEnvironment
 from stepladder.envs.browser.host import BrowserHost
 from stepladder.envs.browser.oracles import ORACLES, OracleError, Screen, Turn
 from stepladder.envs.browser.oracles.mistakes import find_mistake
+from stepladder.envs.browser.page import Page
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.types import Action, Task
@@ -38,7 +39,9 @@ _PREPARE = """(async () => {
   await Promise.allSettled([...window.stepladderPictures, ...document.images].map((picture) => picture.decode()));
 })()"""
 
+#: Starts an episode and gives its instruction; null on a page that is not (or no longer) a prepared task.
 _START = """((seed, mode) => {
+  if (typeof core === 'undefined' || !window.stepladderPictures) return null;
   stepladderClock.restart();
   if (document.activeElement && document.activeElement !== document.body) document.activeElement.blur();
   core.setDataMode(mode);
@@ -62,7 +65,7 @@ class MiniWobEnvironment(BrowserEnvironment):
     click-checkboxes-transfer, email-inbox-*nl*).
     """
 
-    finished_script = "WOB_DONE_GLOBAL"
+    finished_script = "typeof WOB_DONE_GLOBAL !== 'undefined' && WOB_DONE_GLOBAL"
     page_scripts: tuple[str, ...] = (CLOCK_SCRIPT,)
     shortcuts = False
     #: Tasks whose pages keep something from one episode to the next; they are loaded anew for every episode.
@@ -103,7 +106,7 @@ class MiniWobEnvironment(BrowserEnvironment):
         self.step_seconds = step_seconds
         self.raw_reward = 0.0
         self._pages = (catalogue.html_directory()).as_uri() + "/"
-        self._loaded: tuple[object, str] | None = None
+        self._loaded: tuple[Page, str] | None = None
 
     @classmethod
     def tasks(cls, names: Iterable[str] | None = None) -> list[Task]:
@@ -137,18 +140,28 @@ class MiniWobEnvironment(BrowserEnvironment):
             raise EnvironmentFailure(str(error)) from error
         unknown = [name for name in task.setup if name != "mode"]
         if unknown:
-            raise EnvironmentFailure(f"task {task.id!r}: setup has no {unknown[0]!r}; it may have 'mode' ('default' or 'test')")
+            raise EnvironmentFailure(f"task {task.id!r}: setup has no {unknown[0]!r}; it may have 'mode'")
+        mode = task.setup.get("mode", "default")
+        if mode not in ("default", "test"):
+            raise EnvironmentFailure(f"task {task.id!r}: setup mode is {mode!r}; it must be 'default' or 'test'")
         page = self._current()
-        if self._loaded != (page, task.id) or task.id in self.always_fresh:
-            self._loaded = None
-            await self._navigate(f"{self._pages}miniwob/{entry.name}.html")
-            await page.evaluate(_PREPARE)
-            self._loaded = (page, task.id)
+        start = f"{_START}({json.dumps(str(seed))}, {json.dumps(mode)})"
+        kept = self._loaded == (page, task.id) and task.id not in self.always_fresh
+        instruction = await page.evaluate(start) if kept else None
+        if instruction is None:
+            await self._load(page, entry.name)
+            instruction = await page.evaluate(start)
+        self._loaded = (page, task.id)
         self.raw_reward = 0.0
-        mode = str(task.setup.get("mode", "default"))
-        instruction = await page.evaluate(f"{_START}({json.dumps(str(seed))}, {json.dumps(mode)})")
         await page.frame()
         return dataclasses.replace(task, instruction=instruction)
+
+    async def _load(self, page: Page, name: str) -> None:
+        self._loaded = None
+        await page.call("Emulation.setTimezoneOverride", {"timezoneId": "UTC"})
+        await page.call("Emulation.setLocaleOverride", {"locale": "en-US"})
+        await self._navigate(f"{self._pages}miniwob/{name}.html")
+        await page.evaluate(_PREPARE)
 
     async def _act(self, action: Action) -> None:
         await super()._act(action)
@@ -161,10 +174,10 @@ class MiniWobEnvironment(BrowserEnvironment):
     async def _pass_time(self, seconds: float) -> None:
         """Let page time go on, unless the episode has ended: the last screenshot shows the state that was graded."""
         page = self._current()
-        await page.evaluate(f"WOB_DONE_GLOBAL || stepladderClock.advance({1000 * seconds})")
+        await page.evaluate(f"({self.finished_script}) || stepladderClock.advance({1000 * seconds})")
         await page.frame()
 
     async def _score(self) -> float:
-        reward = await self._current().evaluate("WOB_DONE_GLOBAL ? WOB_RAW_REWARD_GLOBAL : 0")
+        reward = await self._current().evaluate(f"({self.finished_script}) ? WOB_RAW_REWARD_GLOBAL : 0")
         self.raw_reward = float(reward)
         return float(self.raw_reward > 0)
