@@ -17,7 +17,7 @@ from typing import Any
 from stepladder.envs.browser.cdp import BrowserGone, BrowserProcess, Connection, ProtocolError
 from stepladder.envs.browser.clipboard import Clipboard
 from stepladder.envs.browser.find import find_chromium, has_begin_frames
-from stepladder.envs.browser.page import Page, PageClosed
+from stepladder.envs.browser.page import FrameTurns, Page, PageClosed
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
 
 _PREFIX = "stepladder-chromium-"
@@ -120,7 +120,7 @@ class BrowserContext:
             opener=info.get("openerId"),
             width=self.width,
             height=self.height,
-            begin_frames=self.host.begin_frames,
+            turns=self.host.turns if self.host.begin_frames else None,
         )
         self.prepare(page)
         self.pages.append(page)
@@ -167,6 +167,7 @@ class BrowserHost:
         self.contexts: dict[str, BrowserContext] = {}
         self.users: set[object] = set()
         self.clipboard: Clipboard | None = None
+        self.turns = FrameTurns()
         self.launches = 0
         self.version = ""
         self.directory: Path | None = None
@@ -254,6 +255,7 @@ class BrowserHost:
         self._connection = connection = Connection(self._process.read_fd, self._process.write_fd, self.chromium.name)
         connection.listen(None, self._on_event)
         self.clipboard = Clipboard(self._open_clipboard)
+        self.turns = FrameTurns()
         try:
             version = await connection.call("Browser.getVersion", timeout=self.launch_timeout)
         except (BrowserGone, EnvironmentTimeout) as error:

@@ -14,6 +14,8 @@ from stepladder.interfaces import EnvironmentFailure
 
 #: Our own scripts run in a world of this name: they see the page's DOM, the page cannot see or break them.
 WORLD = "stepladder"
+#: Seconds for which input that should need no frame is waited for without one.
+_PATIENCE = 0.25
 _STALE_CONTEXT = (
     "Cannot find context",
     "Execution context was destroyed",
@@ -43,8 +45,18 @@ class Dialog:
     default: str = ""
 
 
+class FrameTurns:
+    """Whose frame is being made: `running` is the last request. Chromium's graphics process ends when frames of two pages of one
+    browser overlap, so the pages of a browser take turns."""
+
+    def __init__(self) -> None:
+        self.running: asyncio.Future[dict[str, Any]] | None = None
+
+
 class Page:
     """One page. Made by its BrowserContext, which gives it its session; usable once `ready` is done.
+
+    With `turns` frames are made on request (begin-frame control), without it by the browser's own clock.
 
     Set these before it is prepared:
     allow     decides for every requested URL whether it may be fetched; a refused one is noted in `refused`
@@ -53,10 +65,18 @@ class Page:
     """
 
     def __init__(
-        self, connection: Connection, session: str, target: str, *, opener: str | None, width: int, height: int, begin_frames: bool
+        self,
+        connection: Connection,
+        session: str,
+        target: str,
+        *,
+        opener: str | None,
+        width: int,
+        height: int,
+        turns: FrameTurns | None,
     ) -> None:
         self.connection, self.session, self.target, self.opener = connection, session, target, opener
-        self.width, self.height, self.begin_frames = width, height, begin_frames
+        self.width, self.height, self.turns = width, height, turns
         self.allow: Callable[[str], bool] = lambda url: False
         self.serve: Mapping[str, str] = {}
         self.scripts: list[tuple[str, str]] = []
@@ -69,8 +89,7 @@ class Page:
         self.ready: asyncio.Future[None] = connection.loop.create_future()
         self._loading: set[str] = set()
         self._changed = asyncio.Event()
-        self._waiters: set[asyncio.Future[None]] = set()
-        self._frame: asyncio.Future[dict[str, Any]] | None = None
+        self._waiters: set[asyncio.Future[bool]] = set()
         self._world: int | None = None
         self._unsettled = False
         self._committed = False
@@ -106,7 +125,8 @@ class Page:
         if self.ended is None:
             self.ended = error
         self.connection.end_session(self.session, self.ended)
-        for waiter in [*self._waiters, self.ready]:
+        waiting: list[asyncio.Future[Any]] = [*self._waiters, self.ready]
+        for waiter in waiting:
             if not waiter.done():
                 waiter.set_exception(self.ended)
                 waiter.exception()
@@ -134,17 +154,25 @@ class Page:
 
     async def answer(self, future: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
         """The answer to a request. Raises DialogOpened when a dialog opens first; the request stays under way."""
-        if not future.done():
-            if self.dialog is not None:
-                raise DialogOpened(f"the page shows a dialog: {self.dialog.message}")
-            waiter: asyncio.Future[None] = self.connection.loop.create_future()
-            self._waiters.add(waiter)
-            future.add_done_callback(lambda _: _wake(waiter))
-            try:
-                await waiter
-            finally:
-                self._waiters.discard(waiter)
+        await self._done(future)
         return future.result()
+
+    async def _done(self, future: asyncio.Future[dict[str, Any]], timeout: float | None = None) -> bool:
+        """Wait until a request has been answered; False after `timeout` seconds. Raises DialogOpened and what ended the page."""
+        if future.done():
+            return True
+        if self.dialog is not None:
+            raise DialogOpened(f"the page shows a dialog: {self.dialog.message}")
+        waiter: asyncio.Future[bool] = self.connection.loop.create_future()
+        self._waiters.add(waiter)
+        future.add_done_callback(lambda _: _wake(waiter, True))
+        timer = self.connection.loop.call_later(timeout, _wake, waiter, False) if timeout is not None else None
+        try:
+            return await waiter
+        finally:
+            self._waiters.discard(waiter)
+            if timer is not None:
+                timer.cancel()
 
     async def call(self, method: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return await self.answer(self.request(method, params))
@@ -200,17 +228,21 @@ class Page:
 
     async def frame(self) -> None:
         """Let the page run one frame: animation callbacks, layout, paint."""
-        if self.begin_frames:
-            await self._begin_frame({})
+        if self.turns is not None:
+            await self._begin_frame(self.turns, {})
         else:
             await self._retry(lambda: self.request_evaluation(_NEXT_FRAME))
 
-    async def handled(self, sent: list[asyncio.Future[dict[str, Any]]]) -> None:
-        """Wait until the page has handled the input that was sent, and let one more frame pass. Empties the list."""
-        # Chromium delivers moves with a frame, and the frame can be ahead of the move: frames go on until all is handled.
-        while not all(request.done() for request in sent):
-            await self.frame()
+    async def handled(self, sent: list[asyncio.Future[dict[str, Any]]], by_frame: bool = False) -> None:
+        """Wait until the page has handled the input that was sent, and let one more frame pass. Empties the list.
+
+        `by_frame` says that the input ends with a move or a turn of the wheel, which Chromium delivers with a frame.
+        """
         for request in sent:
+            # Input that needs no frame is waited for without one: a frame cannot end in a page that its handler keeps busy, and
+            # would hold up the other pages. A frame can also be ahead of the move that it is for, so frames go on.
+            while not await self._done(request, 0.0 if by_frame else _PATIENCE):
+                await self.frame()
             await self.answer(request)
         sent.clear()
         await self.frame()
@@ -219,39 +251,22 @@ class Page:
         """The page as PNG, `width` x `height` pixels."""
         options = {"format": "png", "optimizeForSpeed": True}
         attempts = 0
-        while self.begin_frames:
+        while self.turns is not None:
             attempts += 1
             if attempts > 3 and not self._committed:
                 await self.navigate("about:blank")  # a new tab whose first navigation was refused has nothing to paint
-            data = (await self._begin_frame({"screenshot": options})).get("screenshotData")
+            data = (await self._begin_frame(self.turns, {"screenshot": options})).get("screenshotData")
             if data:
                 self.last_screenshot = base64.b64decode(data)
                 return self.last_screenshot
         self.last_screenshot = base64.b64decode((await self.call("Page.captureScreenshot", options))["data"])
         return self.last_screenshot
 
-    async def _begin_frame(self, params: dict[str, Any]) -> dict[str, Any]:
-        if self._frame is not None:  # an earlier frame that a dialog interrupted: Chromium makes one at a time
-            earlier, self._frame = self._frame, None
-            try:
-                await self.answer(earlier)
-            except ProtocolError:
-                pass  # that frame was dropped with the document it was for
-            except DialogOpened:
-                self._frame = earlier
-                raise
-        while True:
-            try:
-                async with self.connection.frames:
-                    self._frame = frame = self.request("HeadlessExperimental.beginFrame", params)
-                    result = await self.answer(frame)
-            except ProtocolError as error:
-                self._frame = None
-                if "pending" not in str(error):
-                    raise
-                continue
-            self._frame = None
-            return result
+    async def _begin_frame(self, turns: FrameTurns, params: dict[str, Any]) -> dict[str, Any]:
+        while turns.running is not None and not turns.running.done():
+            await self._done(turns.running)
+        turns.running = frame = self.request("HeadlessExperimental.beginFrame", params)
+        return await self.answer(frame)
 
     # -------------------------------------------------------------------------------------------------------- navigation
 
@@ -398,9 +413,9 @@ _TWO_FRAMES = """new Promise(done => {
 _NEXT_FRAME = "new Promise(done => { requestAnimationFrame(() => setTimeout(done, 0)); setTimeout(done, 100); })"
 
 
-def _wake(waiter: asyncio.Future[None]) -> None:
+def _wake(waiter: asyncio.Future[bool], answered: bool) -> None:
     if not waiter.done():
-        waiter.set_result(None)
+        waiter.set_result(answered)
 
 
 def _stale(error: ProtocolError) -> bool:

@@ -1,0 +1,210 @@
+"""Random actions (any kind, place, text, keys) in all MiniWoB++ tasks: what leaves the environment, how episodes end, what is left.
+
+    python bench/fuzz.py [--actions 10000] [--browsers 2] [--seed 0] [task ...]
+
+An exception other than EnvironmentFailure is a bug of ours and is printed; so is a process or a folder that stays behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from stepladder.envs.browser import catalogue
+from stepladder.envs.browser.miniwob import MiniWobEnvironment
+from stepladder.images import ImageStore
+from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
+from stepladder.types import ACTION_KINDS, Action, Task
+
+TEXTS = ("a", "hello world", "ß中文😀", "\n\t\r\b\x00\x1b", "<b onclick=alert(1)>", "x" * 3000, "\ud800", "e\u0301\u202e", "")
+KEYS = (
+    "ctrl",
+    "alt",
+    "shift",
+    "super",
+    "enter",
+    "tab",
+    "escape",
+    "f5",
+    "w",
+    "t",
+    "r",
+    "left",
+    "v",
+    "c",
+    "space",
+    "é",
+    "no such key",
+    "",
+)
+NUMBERS = (0.0, -1.0, 1e9, float("nan"), float("inf"), 159.999, 209.999, 210.0)
+
+
+def random_action(random: Random, width: int, height: int) -> Action:
+    """Most places are on the screen, so that the pages are really used."""
+
+    def place(size: int) -> float | None:
+        roll = random.random()
+        return None if roll < 0.05 else random.choice(NUMBERS) if roll < 0.1 else random.uniform(0, size)
+
+    kind = random.choice([kind for kind in ACTION_KINDS if kind != "wait" or random.random() < 0.1])
+    return Action(
+        kind,  # type: ignore[arg-type]
+        x=place(width),
+        y=place(height),
+        x2=place(width),
+        y2=place(height),
+        text=random.choice(TEXTS),
+        keys=tuple(random.choice(KEYS) for _ in range(random.randrange(4))),
+        amount=random.choice((*NUMBERS, -3.0, 3.0)),
+        seconds=random.choice((0.01, -1.0, float("nan"), 0.05)),
+        name=random.choice(("", "horizontal", "nonsense")),
+        args={"x": 1},
+    )
+
+
+class Tally:
+    """What came of it."""
+
+    def __init__(self) -> None:
+        self.statuses: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
+        self.escaped: list[str] = []
+        self.actions = 0
+
+
+async def episode(environment: MiniWobEnvironment, task: Task, seed: int, random: Random, steps: int, tally: Tally) -> None:
+    status = "max_steps"
+    action: Action | None = None
+    try:
+        observation = await environment.reset(task, seed)
+        for _ in range(steps):
+            action = random_action(random, environment.width, environment.height)
+            tally.actions += 1
+            tally.kinds[action.kind] += 1
+            observation = await environment.step(action)
+            if observation.screenshot is None:
+                tally.escaped.append(f"{task.id}: no screenshot after {action}")
+            if observation.done:
+                status = "done"
+                break
+        reward = await environment.evaluate()
+        if not 0 <= reward <= 1:
+            tally.escaped.append(f"{task.id}: reward {reward}")
+    except EnvironmentTimeout as error:
+        status = "timeout"
+        tally.failures[f"{task.id}: {error} (last: {action.kind if action else 'reset'})"] += 1
+    except EnvironmentFailure as error:
+        status = "env_error"
+        tally.failures[f"{task.id}: {error} (last: {action.kind if action else 'reset'})"] += 1
+    except Exception:
+        status = "ESCAPED"
+        tally.escaped.append(f"{task.id} seed {seed}, {action}: {traceback.format_exc()}")
+    tally.statuses[status] += 1
+
+
+async def run(
+    actions: int = 10_000, browsers: int = 2, seed: int = 0, names: list[str] | None = None, steps: int = 20
+) -> dict[str, Any]:
+    """`actions` random actions spread over the tasks; returns the figures that are printed."""
+    tasks = catalogue.tasks(names or None)
+    tally, images, started = Tally(), ImageStore(), time.perf_counter()
+    jobs = iter(range(10**9))
+    environments = await MiniWobEnvironment.create_many(images, browsers, deadline=10.0)
+
+    async def work(environment: MiniWobEnvironment) -> None:
+        while tally.actions < actions:
+            number = next(jobs)
+            task = tasks[number % len(tasks)]
+            images._memory.clear()  # ten thousand pictures are not needed again
+            await episode(environment, task, number, Random(f"{seed}-{number}"), steps, tally)
+
+    await asyncio.gather(*(work(environment) for environment in environments))
+    seconds = time.perf_counter() - started
+    hosts = {environment._host for environment in environments}
+    groups = [host.pid for host in hosts if host.pid is not None]
+    contexts = sum(len(host.contexts) for host in hosts)
+    launches = sum(host.launches for host in hosts)
+    for environment in environments:
+        await environment.close()
+    await asyncio.sleep(0.5)
+    return {
+        "actions": tally.actions,
+        "episodes": sum(tally.statuses.values()),
+        "tasks": len(tasks),
+        "seconds": round(seconds, 1),
+        "escaped": tally.escaped,
+        "statuses": dict(tally.statuses),
+        "failures": dict(tally.failures),
+        "kinds": dict(tally.kinds),
+        "contexts_before_close": contexts,
+        "launches": launches,
+        "leaked_processes": sum(len(_group(group)) for group in groups),
+        "leaked_folders": len(list(Path(tempfile.gettempdir()).glob(f"stepladder-chromium-{os.getpid()}-*"))),
+    }
+
+
+def _group(group: int) -> list[int]:
+    """Processes of the browser's group that have not ended."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it ended meanwhile
+            if int(fields[2]) == group and fields[0] not in "ZX":
+                found.append(int(entry.name))
+    return found
+
+
+def show(figures: dict[str, Any], console: Console) -> None:
+    table = Table("figure", "value")
+    for key in (
+        "actions",
+        "episodes",
+        "tasks",
+        "seconds",
+        "launches",
+        "contexts_before_close",
+        "leaked_processes",
+        "leaked_folders",
+    ):
+        table.add_row(key, str(figures[key]))
+    table.add_row("exceptions that left the environment", str(len(figures["escaped"])))
+    for status, count in sorted(figures["statuses"].items()):
+        table.add_row(f"status {status}", str(count))
+    console.print(table)
+    for line in figures["escaped"][:20]:
+        console.print(line, markup=False)
+    for line, count in figures["failures"].items():
+        console.print(f"{count} x {line}", markup=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="*", help="task names; all by default")
+    parser.add_argument("--actions", type=int, default=10_000)
+    parser.add_argument("--browsers", type=int, default=2, help="episodes at the same time, each in its own Chromium")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    figures = asyncio.run(run(arguments.actions, arguments.browsers, arguments.seed, arguments.tasks))
+    show(figures, Console())
+    sys.exit(1 if figures["escaped"] or figures["leaked_processes"] or figures["leaked_folders"] else 0)
+
+
+if __name__ == "__main__":
+    main()
