@@ -86,7 +86,7 @@ class Demonstrations:
                 image = step.screenshot
                 if image.sha256 not in seen:
                     seen.add(image.sha256)
-                    counted.update(region.text for region in self.regions(image) if region.kind == "word")
+                    counted.update(region.text for region in self.regions(image) if region.kind in ("word", "color"))
         return counted
 
 

@@ -23,6 +23,11 @@ class Screen:
     ignore_above: float = 0.0
 
 
+def page_screen(image: ImageRef, regions: Sequence[Region], ignore_above: float) -> Screen:
+    """A page without what stands in its instruction area: a word that is quoted there is not a second place to click."""
+    return Screen(image, tuple(r for r in regions if r.box[1] + r.box[3] > ignore_above), ignore_above)
+
+
 class ScreenPool:
     """`size` synthetic screens of one split. Pictures are kept in the memory of `images` and never written to its directory."""
 

@@ -11,8 +11,12 @@ from stepladder.data.demonstrations import Demonstrations
 #: Pieces of a tool call that never change; each becomes one token (see `models.tokenizer`).
 CALL_FRAGMENTS = (
     '<tool_call>\n{"name": "computer_use", "arguments": {"action": "',
+    '<tool_call>\n{"name": "computer_use", "arguments": {"action": "left_click", "coordinate": [',
+    '<tool_call>\n{"name": "computer_use", "arguments": {"action": "type", "text": "',
     '", "coordinate": [',
     '", "text": "',
+    "0, ",  # coordinates that are rounded to tens end like this
+    "0]}}\n</tool_call>",
     "]}}\n</tool_call>",
     '"}}\n</tool_call>',
     "left_click",

@@ -44,6 +44,18 @@ SCORES = {
 }
 #: The page is 210 pixels high; 224 is the next multiple of the 32 pixels of a visual token, so the model sees every pixel as it is.
 SCREEN = {"height": 224}
+#: Tasks that take longer to learn are drawn more often.
+TASK_WEIGHTS = {
+    "click-button": 2.0,
+    "click-button-sequence": 2.0,
+    "click-color": 1.5,
+    "click-link": 2.0,
+    "click-widget": 2.0,
+    "enter-password": 1.5,
+    "enter-text": 1.5,
+    "enter-text-dynamic": 1.5,
+    "login-user": 2.0,
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,7 @@ class DemoConfig:
     untrained_episodes: int = 10
     max_tokens: int = 48
     screens: int = 60
-    sft: sft.SftConfig = field(default_factory=sft.SftConfig)
+    sft: sft.SftConfig = field(default_factory=lambda: sft.SftConfig(weights=TASK_WEIGHTS))
 
 
 def main(config: DemoConfig, show: bool = True) -> Path:
@@ -106,7 +118,13 @@ def main(config: DemoConfig, show: bool = True) -> Path:
 
 
 def _perceive(config: DemoConfig, record: Phase, show: bool) -> None:
-    table = perceive.main(config.output / "sft" / "checkpoint", config.output / "collect", screens=config.screens, show=show)
+    table = perceive.main(
+        config.output / "sft" / "checkpoint",
+        config.output / "collect",
+        screens=config.screens,
+        ignore_above=config.sft.ignore_above,
+        show=show,
+    )
     record.result |= {kind: {name: to_json(rate) for name, rate in row.items()} for kind, row in table.items()}
 
 

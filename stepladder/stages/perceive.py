@@ -14,7 +14,7 @@ from random import Random
 from stepladder.data.demonstrations import Demonstrations
 from stepladder.data.perception import Kind, items, score
 from stepladder.data.regions import RegionStore
-from stepladder.data.screen_pool import HELD_OUT_SPLITS, Screen, ScreenPool
+from stepladder.data.screen_pool import HELD_OUT_SPLITS, Screen, ScreenPool, page_screen
 from stepladder.images import ImageStore
 from stepladder.interfaces import Agent, ParseError, Policy
 from stepladder.progress import Progress
@@ -35,7 +35,7 @@ KINDS: tuple[Kind, ...] = ("grounding", "reading", "state")
 UNSEEN = 1_000_000
 
 
-def held_out_screens(demonstrations: Path, images: ImageStore, count: int) -> dict[str, list[Screen]]:
+def held_out_screens(demonstrations: Path, images: ImageStore, count: int, ignore_above: float) -> dict[str, list[Screen]]:
     """`count` screens for each of CONDITIONS."""
     regions = RegionStore(demonstrations / "regions.jsonl")
     with TrajectoryStore(demonstrations / "trajectories.jsonl") as store:
@@ -43,7 +43,7 @@ def held_out_screens(demonstrations: Path, images: ImageStore, count: int) -> di
     pages = list({step.screenshot.sha256: step.screenshot for step in validation}.values())
     Random("pages").shuffle(pages)
     width, height = pages[0].width, pages[0].height
-    screens = {"pages": [Screen(image, regions.get(image)) for image in pages[:count]]}
+    screens = {"pages": [page_screen(image, regions.get(image), ignore_above) for image in pages[:count]]}
     for split in ("train", *HELD_OUT_SPLITS):
         pool = ScreenPool(images, split, UNSEEN + count, width, height)
         screens[split] = [pool[UNSEEN + number] for number in range(count)]
@@ -51,12 +51,18 @@ def held_out_screens(demonstrations: Path, images: ImageStore, count: int) -> di
 
 
 def main(
-    checkpoint: Path, demonstrations: Path, *, screens: int = 60, questions: int = 1, show: bool = True
+    checkpoint: Path,
+    demonstrations: Path,
+    *,
+    screens: int = 60,
+    questions: int = 1,
+    ignore_above: float = 0.0,
+    show: bool = True,
 ) -> dict[str, dict[str, Rate]]:
     """Kind -> condition -> rate of right answers: a click inside the box, every letter of a word right, the right state; and
     "letters", the share of single letters that were read (1 - edit distance / length, over all words)."""
     images = ImageStore(demonstrations / "images")
-    shown = held_out_screens(demonstrations, images, screens)
+    shown = held_out_screens(demonstrations, images, screens, ignore_above)
     asked = {
         (kind, condition): [
             item

@@ -10,6 +10,7 @@ with the very weights of a run that was not.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -61,7 +62,8 @@ class PhaseConfig:
 @dataclass(frozen=True)
 class SftConfig:
     """`demonstrations` is a directory that `stepladder collect` wrote; `checkpoint` a Hugging Face directory to start from (None: a
-    small model with random weights and a tokenizer of its own). `questions` perception items accompany every demonstrated step,
+    small model with random weights and a tokenizer of its own). `questions` perception items accompany every demonstrated step, a
+    share `grounding` of them "where is it", the rest reading and widget states; tasks are drawn by `weights` (1 where not named);
     `reading` of `screens` synthetic screens with questions accompany every update; a share `drawn` of what perception looks at is
     synthetic, the rest are pages; `ignore_above` pixels at the top of a page are an
     instruction area whose words are not listed."""
@@ -73,21 +75,27 @@ class SftConfig:
     ranks: int = 2
     bf16: bool = True
     save_every: int = 100
-    questions: int = 6
-    reading: int = 4
+    questions: int = 5
+    grounding: float = 0.8
+    reading: int = 2
     screens: int = 3000
-    drawn: float = 0.3
+    drawn: float = 0.15
+    weights: Mapping[str, float] = field(default_factory=dict)
     ignore_above: float = 50.0
     agent: AgentOptions = field(default_factory=AgentOptions)
     model: SmallModel = field(default_factory=SmallModel)
-    copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=300, batch=96, lr=3e-3, goal=0.97))
+    copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=240, batch=96, lr=3e-3, goal=0.97, score_every=40))
     perception: PhaseConfig = field(
-        default_factory=lambda: PhaseConfig(steps=500, batch=32, lr=3e-3, goal=0.9, ce=0.0, word=1.0, letters=0.5, centre=4.0)
+        default_factory=lambda: PhaseConfig(
+            steps=480, batch=32, lr=3e-3, goal=0.92, score_every=80, ce=0.0, word=1.0, letters=0.5, centre=4.0
+        )
     )
-    cloning_frozen: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=360, batch=36, lr=2e-3, decay=0.0))
+    cloning_frozen: PhaseConfig = field(
+        default_factory=lambda: PhaseConfig(steps=240, batch=40, lr=2e-3, decay=0.0, score_every=80)
+    )
     cloning: PhaseConfig = field(
         default_factory=lambda: PhaseConfig(
-            steps=540, batch=36, lr=2e-3, warmup=10, decay=0.7, goal=0.97, word=0.3, letters=0.15, centre=1.2
+            steps=480, batch=40, lr=2e-3, warmup=10, decay=0.7, goal=0.97, score_every=80, word=0.3, letters=0.15, centre=1.2
         )
     )
 

@@ -13,7 +13,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.data.demonstrations import Demonstrations
 from stepladder.data.regions import RegionStore
-from stepladder.data.screen_pool import HELD_OUT_SPLITS, Screen, ScreenPool
+from stepladder.data.screen_pool import HELD_OUT_SPLITS, Screen, ScreenPool, page_screen
 from stepladder.data.vocabulary import CALL_FRAGMENTS, screen_words, tokenizer_corpus
 from stepladder.images import ImageStore
 from stepladder.models.attention import use_attention
@@ -31,7 +31,7 @@ from stepladder.train.trainer import save_state
 if TYPE_CHECKING:
     from stepladder.stages.sft import PhaseConfig, PhaseName, SftConfig
 
-WIDGET_KINDS = ("textbox", "password", "radio", "checkbox", "textarea", "select", "slider")
+WIDGET_KINDS = ("textbox", "password", "radio", "checkbox", "textarea", "select", "slider", "close")
 #: Symbols that are classes of their own for the perception head, besides words: digits and what stands in sums.
 SYMBOLS = tuple("0123456789+-=x")
 HELD_OUT_SCREENS = 128
@@ -106,11 +106,12 @@ def build_mixture(name: PhaseName, phase: PhaseConfig, learner: Learner, config:
         demonstrations,
         phase.batch,
         config.questions,
-        weights={},
+        weights=config.weights,
         screens=learner.screens,
         reading=config.reading,
         perceive=name == "cloning",
         ignore_above=config.ignore_above,
+        kinds={"grounding": config.grounding, "reading": (1 - config.grounding) / 2, "state": (1 - config.grounding) / 2},
     )
 
 
@@ -119,10 +120,10 @@ def _perception(phase: PhaseConfig, learner: Learner, config: SftConfig) -> Look
 
     def page(random: Random) -> Screen:
         image = demonstrations.draw(random, 1, {})[0].screenshot
-        return Screen(image, demonstrations.regions(image), config.ignore_above)
+        return page_screen(image, demonstrations.regions(image), config.ignore_above)
 
     validation = list({step.screenshot.sha256: step.screenshot for step in demonstrations.validation}.values())
-    held_out = {"pages": [Screen(i, demonstrations.regions(i), config.ignore_above) for i in validation[:HELD_OUT_SCREENS]]}
+    held_out = {"pages": [page_screen(i, demonstrations.regions(i), config.ignore_above) for i in validation[:HELD_OUT_SCREENS]]}
     for split in HELD_OUT_SPLITS:
         unseen = ScreenPool(pool.images, split, HELD_OUT_SCREENS, pool.width, pool.height)
         held_out[split] = [unseen[number] for number in range(len(unseen))]

@@ -12,8 +12,8 @@ from random import Random
 from typing import Protocol
 
 from stepladder.data.demonstrations import DemonstratedStep, Demonstrations
-from stepladder.data.perception import copy_items, items
-from stepladder.data.screen_pool import Screen, ScreenPool
+from stepladder.data.perception import Kind, copy_items, items
+from stepladder.data.screen_pool import Screen, ScreenPool, page_screen
 from stepladder.interfaces import Agent
 from stepladder.models.heads import PerceptionHead, VisualTargets
 from stepladder.models.renderer import Renderer
@@ -167,11 +167,12 @@ class ActingMixture:
         reading: int = 0,
         perceive: bool = True,
         ignore_above: float = 0.0,
+        kinds: Mapping[Kind, float] | None = None,
     ) -> None:
         self.kit, self.demonstrations = kit, demonstrations
         self.batch, self.questions, self.weights = batch, questions, dict(weights)
         self.screens, self.reading, self.perceive = screens, reading, perceive
-        self.ignore_above = ignore_above
+        self.ignore_above, self.kinds = ignore_above, kinds
         validation = list(demonstrations.validation)
         Random("acting").shuffle(validation)
         self._held_out = [kit.step_sample(step) for step in validation[:256]]
@@ -185,7 +186,7 @@ class ActingMixture:
         for i in self.kit.mine(range(len(steps) + len(read))):
             own = [self.kit.step_sample(steps[i])] if i < len(steps) else []
             screen = self._screen(steps[i]) if i < len(steps) else read[i - len(steps)]
-            asked = items(screen.image, screen.regions, Random(seeds[i]), self.questions)
+            asked = items(screen.image, screen.regions, Random(seeds[i]), self.questions, kinds=self.kinds)
             rows = own + [self.kit.item_sample(item) for item in asked]
             if rows:
                 samples.append(share_prefix(rows))
@@ -198,7 +199,7 @@ class ActingMixture:
         return {"exact": exact_share(trainer, self._held_out, self.kit.renderer)}
 
     def _screen(self, step: DemonstratedStep) -> Screen:
-        return Screen(step.screenshot, self.demonstrations.regions(step.screenshot), self.ignore_above)
+        return page_screen(step.screenshot, self.demonstrations.regions(step.screenshot), self.ignore_above)
 
 
 def exact_share(trainer: Trainer, samples: Sequence[Sample], renderer: Renderer) -> float:

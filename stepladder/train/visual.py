@@ -36,7 +36,9 @@ def visual_targets(
         left, top, width, height = region.box
         target = region.target or region.box
         word = strip_punctuation(region.text)
-        code = head.word_label.get(word, -100) if is_word else head.label_of.get(region.kind, -100)
+        code = (
+            head.word_label.get(word, -100) if is_word else head.label_of.get(region.kind, head.word_label.get(region.text, -100))
+        )
         if not is_word and code == -100:
             continue
         for row in range(max(0, int(top // cell_height)), min(rows, int((top + height - 1) // cell_height) + 1)):

@@ -105,6 +105,7 @@ REGIONS_SCRIPT = r"""(() => {
     const role = element.getAttribute('role');
     if (roles.has(role)) return role === 'searchbox' ? 'textbox' : role;
     if (element.classList.contains('ui-slider-handle')) return 'slider';
+    if (element.dataset?.color) return 'color';
     if (element.hasAttribute('onclick')) return 'clickable';
     if (getComputedStyle(element).cursor === 'pointer') {
       const parent = element.parentElement;
@@ -156,6 +157,7 @@ REGIONS_SCRIPT = r"""(() => {
     }
     if (element.tagName === 'SELECT') return clean(element.selectedOptions[0]?.textContent);
     if (element.tagName === 'TEXTAREA') return clean(element.value);
+    if (element.dataset?.color) return clean(element.dataset.color);
     return clean(element.getAttribute('aria-label') || element.innerText || element.textContent || element.getAttribute('alt') ||
       element.getAttribute('title'));
   }
