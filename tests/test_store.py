@@ -133,9 +133,7 @@ def test_the_index_alone_is_enough_to_list(tmp_path: Path) -> None:
         for name in "abc":
             store.append(trajectory(name))
     data = path.read_bytes()
-    path.write_bytes(
-        b"x" * data.index(b"\n") + data[data.index(b"\n") :]
-    )  # the first line is spoilt, the last one fits the index
+    path.write_bytes(b"x" * data.index(b"\n") + data[data.index(b"\n") :])  # the first line is spoilt, the last one fits the index
     reader = TrajectoryStore(path)
     assert reader.ids() == ("a", "b", "c")
     with pytest.raises(StoreError, match=r"trajectory 'a' \(byte 0\) is no JSON"):
@@ -216,9 +214,7 @@ def test_sigkill_at_any_moment_loses_at_most_the_line_being_written(tmp_path: Pa
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONWARNINGS": "ignore"}
     known = 0
     for attempt in range(6):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, env=environment
-        )
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, env=environment)
         assert process.stdout is not None
         told = int(process.stdout.readline())
         time.sleep(0.003 * attempt)  # the moment of the kill differs; there is no condition to wait for
