@@ -101,8 +101,7 @@ class Run:
             differing = [
                 f"{name} was {old.get(name, 'not there')!r} and is now {new.get(name, 'not there')!r}"
                 for name in sorted(old.keys() | new.keys())
-                if old.get(name) != new.get(name)
-                and not any(name == free or name.startswith(f"{free}.") for free in may_change)
+                if old.get(name) != new.get(name) and not any(name == free or name.startswith(f"{free}.") for free in may_change)
             ]
             if differing:
                 raise ConfigError(
@@ -124,9 +123,7 @@ class Run:
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
             os.ftruncate(self._metrics, whole)
-            warnings.warn(
-                f"{path} ended in the middle of a line; its last {len(data) - whole} bytes were cut off", stacklevel=4
-            )
+            warnings.warn(f"{path} ended in the middle of a line; its last {len(data) - whole} bytes were cut off", stacklevel=4)
 
     def _state(self, name: str) -> dict[str, Any]:
         with self._mutex:
