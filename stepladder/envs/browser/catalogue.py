@@ -26,6 +26,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from stepladder.envs.browser.oracles import ORACLES
 from stepladder.types import Task
 
 CATEGORIES = ("click", "type", "form", "read", "math", "drag", "draw", "menu", "email", "web", "visual", "real-time", "game")
@@ -150,7 +151,7 @@ simple-arithmetic              math        6  multi_step reading typing
 social-media                   web        10  multi_step reading icons scroll
 social-media-all               web        40  multi_step reading icons scroll
 social-media-some              web        40  multi_step reading icons scroll
-stock-market                   real-time  80  multi_step reading time
+stock-market                   real-time 100  multi_step reading time
 terminal                       web        12  multi_step reading typing
 text-editor                    web        12  multi_step reading icons drag
 text-transform                 read        6  multi_step reading typing
@@ -215,8 +216,7 @@ def entry(name: str) -> Entry:
 
 def named_sets() -> dict[str, tuple[str, ...]]:
     """Sets of task names: "all", "demo", "oracle" (tasks that have a demonstrator), one for each category and each tag."""
-    from_oracles = importlib.import_module("stepladder.envs.browser.oracles").ORACLES
-    sets: dict[str, list[str]] = {"all": list(entries()), "demo": _DEMO.split(), "oracle": sorted(from_oracles)}
+    sets: dict[str, list[str]] = {"all": list(entries()), "demo": _DEMO.split(), "oracle": sorted(ORACLES)}
     for one in entries().values():
         for key in (one.category, *one.tags):
             sets.setdefault(key, []).append(one.name)
