@@ -41,8 +41,8 @@ def tokenizer_corpus(demonstrations: Demonstrations, words: Iterable[str], spell
     Instructions that carry random strings (passwords) are left out, or their syllables would fill the vocabulary.
     """
     counted: Counter[str] = Counter()
-    for instruction in demonstrations.instructions:
-        counted.update(re.findall(r"[A-Za-z]+", instruction))
+    for instruction in demonstrations.instructions:  # " ONE" and "ONE" are different tokens; both must be whole
+        counted.update(re.findall(r" ?[A-Za-z]+", instruction))
     frequent = [word for word, count in counted.items() if count >= INSTRUCTION_COUNT]
     plain = sorted({i for i in demonstrations.instructions if not re.search(r"password|username", i)})
     letters = " ".join("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")

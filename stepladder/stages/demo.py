@@ -49,7 +49,8 @@ TASK_WEIGHTS = {
     "click-button": 2.0,
     "click-button-sequence": 2.0,
     "click-color": 1.5,
-    "click-link": 2.0,
+    "click-test-2": 1.5,
+    "click-test-transfer": 1.5,
     "click-widget": 2.0,
     "enter-password": 1.5,
     "enter-text": 1.5,
@@ -67,7 +68,7 @@ class DemoConfig:
     output: Path = Path("runs/demo")
     tasks: str = "miniwob@demo"
     seed: int = 0
-    demonstrations: int = 500
+    demonstrations: int = 400
     episodes: int = 50
     untrained_episodes: int = 10
     max_tokens: int = 48

@@ -87,7 +87,7 @@ class SftConfig:
     copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=240, batch=96, lr=3e-3, goal=0.97, score_every=40))
     perception: PhaseConfig = field(
         default_factory=lambda: PhaseConfig(
-            steps=480, batch=32, lr=3e-3, goal=0.92, score_every=80, ce=0.0, word=1.0, letters=0.5, centre=4.0
+            steps=600, batch=32, lr=3e-3, goal=0.92, score_every=80, ce=0.0, word=1.0, letters=0.5, centre=4.0
         )
     )
     cloning_frozen: PhaseConfig = field(
@@ -95,7 +95,7 @@ class SftConfig:
     )
     cloning: PhaseConfig = field(
         default_factory=lambda: PhaseConfig(
-            steps=480, batch=40, lr=2e-3, warmup=10, decay=0.7, goal=0.97, score_every=80, word=0.3, letters=0.15, centre=1.2
+            steps=850, batch=40, lr=2e-3, warmup=10, decay=0.7, goal=0.97, score_every=85, word=0.3, letters=0.15, centre=1.2
         )
     )
 

@@ -64,7 +64,8 @@ def pack(lengths: Sequence[int], row_length: int) -> list[list[int]]:
 
 
 def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) -> Batch:
-    """Pack `samples` into rows of at least the longest sample and at most about `row_length` tokens (0: the longest sample)."""
+    """Pack `samples` into rows of `row_length` tokens, or of the longest sample where that is longer (0: of the longest sample).
+    Longer rows waste less padding and cost more attention."""
     if not samples:
         raise ValueError("a batch needs at least one sample")
     rows = pack([len(sample) for sample in samples], max(row_length, max(len(sample) for sample in samples)))

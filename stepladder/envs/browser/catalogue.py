@@ -169,7 +169,7 @@ visual-addition                math        6  multi_step typing counting
 
 #: Small enough for a model trained in minutes: short texts, few steps, one font.
 _DEMO = """
-click-test click-test-2 click-button click-dialog click-dialog-2 click-widget focus-text focus-text-2 click-tab click-link
+click-test click-test-2 click-button click-dialog click-dialog-2 click-widget focus-text focus-text-2 click-tab
 click-button-sequence click-color click-test-transfer grid-coordinate click-collapsible-nodelay enter-text enter-text-dynamic
 enter-password login-user form-sequence-2
 """
