@@ -23,7 +23,6 @@ from stepladder.train.trainer import MicroBatch, Trainer
 from stepladder.train.visual import join_targets, visual_targets
 from stepladder.types import Trajectory
 
-
 #: Tokens in a packed row of behaviour cloning: 8 % quicker than rows of the longest sample, and than rows of 512.
 ROW_LENGTH = 350
 

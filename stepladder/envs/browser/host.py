@@ -37,7 +37,6 @@ _FLAGS = (
     "--no-first-run",
     "--no-default-browser-check",
     "--mute-audio",
-    "--blink-settings=pagePopupsSuppressed=true",
     "--hide-scrollbars",
     "--force-device-scale-factor=1",
     "--force-color-profile=srgb",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from random import Random
 from typing import ClassVar
 
@@ -22,25 +25,25 @@ from stepladder.interfaces import EnvironmentFailure
 from stepladder.types import Action, Task
 
 #: Once per loaded page: no time limit, no countdown, no score beside the page, no cover over it, nothing that moves by CSS. The
-#: pictures of the page's styles are loaded beforehand: an icon whose hover picture is still on its way has no size to click.
-_PREPARE = """(async () => {
+#: pictures of the page's styles are loaded beforehand: an icon that is still on its way changes the pixels, and one whose hover
+#: picture is still on its way has no size to click.
+_PREPARE = """(async (sources) => {
   core.EPISODE_MAX_TIME = 2 ** 31 - 1;
   core.countdownTimer = () => {};
   const style = document.createElement('style');
   style.textContent = '#reward-display, #click-canvas, #sync-task-cover { display: none !important; }'
     + '* { transition: none !important; animation: none !important; }';
   document.head.append(style);
-  const rules = [...document.querySelectorAll('style')].map((e) => e.textContent).join(' ');
-  window.stepladderPictures = [...new Set([...rules.matchAll(/url\\(["']?([^"')]+)/g)].map((found) => found[1]))].map((source) => {
+  window.stepladderPictures = sources.map((source) => {
     const picture = new Image();
     picture.src = source;
     return picture;
   });
-  await Promise.allSettled([...window.stepladderPictures, ...document.images].map((picture) => picture.decode()));
-})()"""
+  await Promise.all(window.stepladderPictures.map((picture) => picture.decode()));
+})"""
 
 #: Starts an episode and gives its instruction; null on a page that is not (or no longer) a prepared task.
-_START = """((seed, mode) => {
+_START = """(async (seed, mode) => {
   if (typeof core === 'undefined' || !window.stepladderPictures) return null;
   stepladderClock.restart();
   if (document.activeElement && document.activeElement !== document.body) document.activeElement.blur();
@@ -49,9 +52,23 @@ _START = """((seed, mode) => {
   core.startEpisodeReal();
   window.scrollTo(0, 0);
   stepladderClock.advance(0);
+  await Promise.allSettled([...document.images].filter((picture) => !picture.complete).map((picture) => picture.decode()));
   const utterance = core.getUtterance();
   return (typeof utterance === 'object' ? utterance.utterance : utterance).replace(/\\s+/g, ' ').trim();
 })"""
+
+
+_LINKED_STYLE = re.compile(r"""<link[^>]*href=["']?([^"'> ]+\.css)""")
+_PICTURE = re.compile(r"""url\(["']?([^"')]+\.(?:png|gif|jpg|jpeg|svg))["']?\)""")
+
+
+@functools.cache
+def style_pictures(page: Path) -> tuple[str, ...]:
+    """URLs of the pictures that a task page's styles may show, its own and those of its style sheets."""
+    html = page.read_text(encoding="utf-8")
+    sheets = [page, *((page.parent / name).resolve() for name in _LINKED_STYLE.findall(html))]
+    pictures = [(sheet.parent / name).resolve() for sheet in sheets for name in _PICTURE.findall(sheet.read_text(encoding="utf-8"))]
+    return tuple(dict.fromkeys(picture.as_uri() for picture in pictures if picture.exists()))
 
 
 class MiniWobEnvironment(BrowserEnvironment):
@@ -105,7 +122,7 @@ class MiniWobEnvironment(BrowserEnvironment):
             raise ValueError(f"step_seconds is {step_seconds}; it must be 0 or more")
         self.step_seconds = step_seconds
         self.raw_reward = 0.0
-        self._pages = (catalogue.html_directory()).as_uri() + "/"
+        self._pages = catalogue.html_directory().as_uri() + "/"
         self._loaded: tuple[Page, str] | None = None
 
     @classmethod
@@ -160,8 +177,9 @@ class MiniWobEnvironment(BrowserEnvironment):
         self._loaded = None
         await page.call("Emulation.setTimezoneOverride", {"timezoneId": "UTC"})
         await page.call("Emulation.setLocaleOverride", {"locale": "en-US"})
-        await self._navigate(f"{self._pages}miniwob/{name}.html")
-        await page.evaluate(_PREPARE)
+        path = catalogue.html_directory() / "miniwob" / f"{name}.html"
+        await self._navigate(path.as_uri())
+        await page.evaluate(f"{_PREPARE}({json.dumps(style_pictures(path))})")
 
     async def _act(self, action: Action) -> None:
         await super()._act(action)
