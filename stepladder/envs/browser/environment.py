@@ -8,14 +8,15 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from stepladder.envs.browser.actions import CannotDo, InputCall, InputState, input_calls, key_name, release_all
 from stepladder.envs.browser.clipboard import copies, pastes
 from stepladder.envs.browser.dialogs import DialogState
+from stepladder.envs.browser.drag import drag_on
 from stepladder.envs.browser.host import BrowserContext, BrowserHost
+from stepladder.envs.browser.network import reaches, task_hosts
 from stepladder.envs.browser.page import WORLD, DialogOpened, Page, PageClosed, ScriptError
 from stepladder.envs.browser.select import SELECT_SCRIPT
 from stepladder.envs.browser.tree import DIGEST_SCRIPT, REGIONS_SCRIPT, accessibility_tree, parse_regions
@@ -127,10 +128,7 @@ class BrowserEnvironment:
 
     def _allowed(self, url: str) -> bool:
         """Whether the pages of the present task may fetch `url`: those of `network`; `_serve` and data: need no permission."""
-        address = urlsplit(url)
-        if address.scheme not in ("http", "https", "ws", "wss") or address.hostname is None:
-            return False
-        return any(address.hostname == host or address.hostname.endswith(f".{host}") for host in self._network)
+        return reaches(url, self._network)
 
     def _viewport(self, task: Task) -> tuple[int, int]:
         """Width and height of the screen for `task`, in pixels."""
@@ -194,7 +192,7 @@ class BrowserEnvironment:
 
     async def _open(self, task: Task) -> None:
         """Have a page that works: a fresh one, or with `fresh_context` False the old one when it is still good."""
-        wanted = (*self._viewport(task), _hosts(task))
+        wanted = (*self._viewport(task), task_hosts(task))
         reusable = not self._broken and self._context is not None and self._host.alive and self._context.pages
         if reusable and not self.fresh_context and wanted == (self.width, self.height, self._network):
             await self._tidy()
@@ -313,7 +311,7 @@ class BrowserEnvironment:
                 if call is None:
                     await page.handled(sent, by_frame)
                 elif page.drag_data is not None and call[1].get("type") in _DRAG_EVENTS:
-                    await _drag_on(page, call[1])
+                    await drag_on(page, call[1])
                 else:
                     sent.append(page.request(*call))
                     by_frame = call[1].get("type") in ("mouseMoved", "mouseWheel")
@@ -452,23 +450,6 @@ class BrowserEnvironment:
 def _waiting_time(action: Action) -> float:
     """Seconds from 0 to MAX_WAIT that a `wait` takes."""
     return min(action.seconds, MAX_WAIT) if action.seconds > 0 else 0.0
-
-
-def _hosts(task: Task) -> tuple[str, ...]:
-    """The host names that `task` may reach."""
-    return tuple(task.setup.get("network", ()))
-
-
-_DRAG_EVENTS = {"mouseMoved": ("dragEnter", "dragOver"), "mouseReleased": ("dragOver", "drop")}
-
-
-async def _drag_on(page: Page, mouse: dict[str, Any]) -> None:
-    """While the page drags something by itself (HTML drag and drop), the mouse's moves and release move and drop that."""
-    for kind in _DRAG_EVENTS[mouse["type"]]:
-        params = {"type": kind, "x": mouse["x"], "y": mouse["y"], "data": page.drag_data, "modifiers": mouse["modifiers"]}
-        await page.call("Input.dispatchDragEvent", params)
-    if mouse["type"] == "mouseReleased":
-        page.drag_data = None
 
 
 def _blank(width: int, height: int) -> bytes:
