@@ -20,7 +20,7 @@ from stepladder.data.regions import RegionStore
 from stepladder.images import ImageStore
 from stepladder.rollout.group import EpisodeJob
 from stepladder.stages import collect as stage
-from stepladder.stages.collect import CHUNK, CollectConfig, chunks, collect, has_mistake, main
+from stepladder.stages.collect import CHUNK, CollectConfig, JobQueue, collect, has_mistake, main
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks
 
@@ -41,12 +41,22 @@ def jobs(spec: str, episodes: int) -> list[EpisodeJob]:
     return [EpisodeJob(task, seed) for task in load_tasks(spec, "train") for seed in range(episodes)]
 
 
-def test_chunks_keep_tasks_together_and_lose_nothing() -> None:
-    asked = jobs(FORMS, CHUNK + 5)
-    made = chunks(asked)
-    assert [job for chunk in made for job in chunk] == asked
-    assert [len(chunk) for chunk in made] == [CHUNK, 5, CHUNK, 5]
-    assert all(len({job.task.id for job in chunk}) == 1 for chunk in made)
+def test_the_queue_keeps_pages_on_their_task_and_loses_nothing() -> None:
+    asked = jobs(FORMS, 60)
+    queue, taken, sizes, task = JobQueue(asked, slots=4), [], [], ""
+    while piece := queue.take(task):
+        assert len({job.task.id for job in piece}) == 1
+        assert task in ("", piece[0].task.id) or len(taken) == 60, "another task only when its own is done"
+        task = piece[0].task.id
+        taken += piece
+        sizes.append(len(piece))
+    assert taken == asked
+    assert sizes[0] == 1 + 120 // 8
+    assert max(sizes) <= CHUNK
+    assert sizes[-1] == 1
+    queue.add(asked[:1])
+    assert queue.take("") == asked[:1]
+    assert queue.take("") == []
 
 
 def test_mistakes_depend_on_task_and_seed_alone() -> None:

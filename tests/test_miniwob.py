@@ -11,7 +11,7 @@ import pytest
 
 from stepladder.envs import environment_class
 from stepladder.envs.browser import catalogue
-from stepladder.envs.browser.miniwob import MiniWobEnvironment
+from stepladder.envs.browser.miniwob import MiniWobEnvironment, style_pictures
 from stepladder.envs.browser.oracles import ORACLES
 from stepladder.envs.browser.oracles.mistakes import DECOYS, KINDS, NONE
 from stepladder.images import ImageStore
@@ -303,3 +303,10 @@ def test_there_is_no_mistake_where_every_step_counts() -> None:
         assert await environment.mistake(Random(0)) is None
 
     with_environment(use)
+
+
+def test_pictures_of_styles_are_known_beforehand() -> None:
+    pages = catalogue.html_directory() / "miniwob"
+    assert any("ui-icons" in url for url in style_pictures(pages / "click-dialog.html"))
+    assert any("retweet-hover.png" in url for url in style_pictures(pages / "social-media.html"))
+    assert style_pictures(pages / "click-test.html") == ()

@@ -43,7 +43,7 @@ from stepladder.tasks import load_tasks, task_set_hash
 from stepladder.types import Limits, Trajectory
 
 Demonstration = tuple[Trajectory, list[Regions]]
-#: Seeds of one task that a page plays in a row: loading another task's page costs more than an episode.
+#: Most jobs that are handed out at once.
 CHUNK = 20
 #: Workers that may die before the collection gives up.
 MOST_DEATHS = 5
@@ -149,19 +149,35 @@ def collect(
         writer = _Writer(kept, rejected, known, progress, len(jobs), len(jobs) - len(missing))
         if missing:
             orders = Orders(directory / "images", mistakes, regions, environments, dict(options or {}))
-            _Crew(chunks(missing), orders, writer).work(min(workers, len(missing)))
+            queue = JobQueue(missing, slots=workers * environments)
+            _Crew(queue, orders, writer).work(min(workers, len(missing)))
         return _count(jobs, kept, rejected, time.monotonic() - started)
 
 
-def chunks(jobs: Iterable[EpisodeJob]) -> deque[list[EpisodeJob]]:
-    """Runs of at most CHUNK jobs of one task, in order."""
-    made: deque[list[EpisodeJob]] = deque()
-    for job in jobs:
-        if made and made[-1][0].task == job.task and len(made[-1]) < CHUNK:
-            made[-1].append(job)
-        else:
-            made.append([job])
-    return made
+class JobQueue:
+    """Jobs that wait, by task. A page goes on with its task for as long as there is one, because loading another task's page costs
+    more than an episode; pieces get smaller towards the end, so that all `slots` pages end at about the same time."""
+
+    def __init__(self, jobs: Iterable[EpisodeJob], slots: int) -> None:
+        self._slots = slots
+        self._tasks: dict[str, deque[EpisodeJob]] = {}
+        self.add(jobs)
+
+    def add(self, jobs: Iterable[EpisodeJob]) -> None:
+        for job in jobs:
+            self._tasks.setdefault(job.task.id, deque()).append(job)
+
+    def take(self, task: str) -> list[EpisodeJob]:
+        """Some jobs of `task`, or when it has none left, of the task with the most; none when all is handed out."""
+        if not self._tasks:
+            return []
+        left = sum(map(len, self._tasks.values()))
+        chosen = task if task in self._tasks else max(self._tasks, key=lambda name: len(self._tasks[name]))
+        jobs = self._tasks[chosen]
+        taken = [jobs.popleft() for _ in range(min(len(jobs), CHUNK, 1 + left // (2 * self._slots)))]
+        if not jobs:
+            del self._tasks[chosen]
+        return taken
 
 
 def has_mistake(task: str, seed: int, share: float) -> Random | None:
@@ -206,7 +222,7 @@ class _Writer:
 class _Crew:
     """The parent's side: hands out chunks, receives demonstrations, replaces workers that died."""
 
-    def __init__(self, waiting: deque[list[EpisodeJob]], orders: Orders, writer: _Writer) -> None:
+    def __init__(self, waiting: JobQueue, orders: Orders, writer: _Writer) -> None:
         self.waiting, self.orders, self.writer = waiting, orders, writer
         self.workers: list[_Worker] = []
         self.deaths = 0
@@ -242,7 +258,7 @@ class _Crew:
             self._bury(worker)
             return
         if kind == "next":
-            chunk = self.waiting.popleft() if self.waiting else []
+            chunk = self.waiting.take(content)
             worker.jobs |= {_key(job.task.id, job.seed): job for job in chunk}
             worker.connection.send(chunk)
         elif kind == "demonstration":
@@ -261,7 +277,7 @@ class _Crew:
         self.deaths += 1
         if self.deaths > MOST_DEATHS:
             raise RuntimeError(f"{self.deaths} collecting processes died, the last one with exit code {worker.process.exitcode}")
-        self.waiting.extendleft(reversed(chunks(worker.jobs.values())))
+        self.waiting.add(worker.jobs.values())
         self._hire()
 
 
@@ -316,13 +332,14 @@ class _Workplace:
             await close_environments([one for several in self.environments.values() for one in several])
 
     async def _serve(self, place: int) -> None:
+        task = ""
         while True:
             async with self.lock:
-                self.connection.send(("next", None))
+                self.connection.send(("next", task))
                 chunk: list[EpisodeJob] = await asyncio.to_thread(self.connection.recv)
                 if not chunk:
                     return
-                kind = chunk[0].task.env
+                task, kind = chunk[0].task.id, chunk[0].task.env
                 if kind not in self.environments:
                     self.environments[kind] = await open_environments(
                         kind, self.images, self.orders.environments, self.orders.options

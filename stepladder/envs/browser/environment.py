@@ -11,10 +11,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from stepladder.envs.browser.actions import CannotDo, InputCall, InputState, input_calls, key_name, release_all
+from stepladder.envs.browser.actions import CannotDo, InputCall, InputState, input_calls, key_name, release_all, waiting_time
 from stepladder.envs.browser.clipboard import copies, pastes
 from stepladder.envs.browser.dialogs import DialogState
-from stepladder.envs.browser.drag import drag_on
+from stepladder.envs.browser.drag import DRAG_EVENTS, drag_on
 from stepladder.envs.browser.host import BrowserContext, BrowserHost
 from stepladder.envs.browser.network import reaches, task_hosts
 from stepladder.envs.browser.page import WORLD, DialogOpened, Page, PageClosed, ScriptError
@@ -23,8 +23,6 @@ from stepladder.envs.browser.tree import DIGEST_SCRIPT, REGIONS_SCRIPT, accessib
 from stepladder.images import ImageStore, encode_png
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
 from stepladder.types import Action, Observation, Region, Task
-
-MAX_WAIT = 10.0
 
 #: The caret of a text field would blink by the clock: equal states must look equal however long they took.
 STEADY_CARET = """(() => {
@@ -150,7 +148,7 @@ class BrowserEnvironment:
         """Carry out one action and show the settled result; `Observation.text` says what could not be done."""
         if self._page is None:
             raise EnvironmentFailure("the environment was not reset, or it failed, before this step")
-        async with self._guard("step", self.deadline + (_waiting_time(action) if action.kind == "wait" else 0.0)):
+        async with self._guard("step", self.deadline + (waiting_time(action) if action.kind == "wait" else 0.0)):
             try:
                 await self._act(action)
             except CannotDo as error:
@@ -278,7 +276,7 @@ class BrowserEnvironment:
             self._answer = action.text
             return
         if action.kind == "wait":
-            await self._wait(_waiting_time(action))
+            await self._wait(waiting_time(action))
             return
         if action.kind == "call":
             raise CannotDo(f"this page offers no function {action.name!r}")
@@ -310,7 +308,7 @@ class BrowserEnvironment:
             for call in calls:
                 if call is None:
                     await page.handled(sent, by_frame)
-                elif page.drag_data is not None and call[1].get("type") in _DRAG_EVENTS:
+                elif page.drag_data is not None and call[1].get("type") in DRAG_EVENTS:
                     await drag_on(page, call[1])
                 else:
                     sent.append(page.request(*call))
@@ -445,11 +443,6 @@ class BrowserEnvironment:
         downloads, self._context.refused_downloads = self._context.refused_downloads, []
         lines += [f"the download of {name[:200]} was refused" for name in downloads]
         return "\n".join(lines)
-
-
-def _waiting_time(action: Action) -> float:
-    """Seconds from 0 to MAX_WAIT that a `wait` takes."""
-    return min(action.seconds, MAX_WAIT) if action.seconds > 0 else 0.0
 
 
 def _blank(width: int, height: int) -> bytes:
