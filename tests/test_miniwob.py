@@ -58,9 +58,9 @@ def test_tags_are_the_documented_ones() -> None:
 
 def test_the_demo_set_has_reading_and_several_steps() -> None:
     demo = [catalogue.entry(name) for name in catalogue.named_set("demo")]
-    assert 20 <= len(demo) <= 24
-    assert sum("multi_step" in entry.tags for entry in demo) >= 6
-    assert sum("reading" in entry.tags for entry in demo) >= 8
+    assert len(demo) >= 12
+    for tag in ("multi_step", "reading", "typing"):
+        assert any(tag in entry.tags for entry in demo), tag
     assert all(entry.name in ORACLES for entry in demo)
 
 
