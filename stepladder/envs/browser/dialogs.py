@@ -17,7 +17,7 @@ from stepladder.envs.browser.page import Dialog
 from stepladder.types import Action, Box, Element
 
 _PADDING = 8
-_BUTTON = (40, 18)
+_BUTTON = (42, 18)
 _LEAVE = "Leave the page? Changes may not be saved."
 
 

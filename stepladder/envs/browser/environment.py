@@ -18,6 +18,7 @@ from stepladder.envs.browser.drag import DRAG_EVENTS, drag_on
 from stepladder.envs.browser.host import BrowserContext, BrowserHost
 from stepladder.envs.browser.network import reaches, task_hosts
 from stepladder.envs.browser.page import WORLD, DialogOpened, Page, PageClosed, ScriptError
+from stepladder.envs.browser.popups import PICKERS_SCRIPT, REQUESTS_SCRIPT
 from stepladder.envs.browser.select import SELECT_SCRIPT
 from stepladder.envs.browser.tree import DIGEST_SCRIPT, REGIONS_SCRIPT, accessibility_tree, parse_regions
 from stepladder.images import ImageStore, encode_png
@@ -253,8 +254,8 @@ class BrowserEnvironment:
     def _prepare(self, page: Page) -> None:
         page.allow = self._allowed
         page.serve = self._serve
-        page.scripts = [(source, WORLD) for source in (STEADY_CARET, SELECT_SCRIPT, DIGEST_SCRIPT, REGIONS_SCRIPT)]
-        page.scripts += [(source, "") for source in self.page_scripts]
+        own = (STEADY_CARET, PICKERS_SCRIPT, SELECT_SCRIPT, DIGEST_SCRIPT, REGIONS_SCRIPT)
+        page.scripts = [(source, WORLD) for source in own] + [(source, "") for source in (REQUESTS_SCRIPT, *self.page_scripts)]
 
     async def _navigate(self, url: str) -> None:
         """Go to `url`, which `_allowed` or `_serve` must let through, and wait until it has loaded."""

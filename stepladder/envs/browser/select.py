@@ -164,13 +164,18 @@ SELECT_SCRIPT = r"""(() => {
 
   addEventListener('keydown', (event) => {
     if (open) return onOpenKey(event);
-    const select = document.activeElement;
+    const select = event.composedPath()[0];
     if (!isPopup(select)) return;
-    const opens = event.key === ' ' || event.key === 'F4' || (event.altKey && ['ArrowDown', 'ArrowUp'].includes(event.key));
-    if (!opens || event.ctrlKey || event.metaKey) return;
+    const opens = [' ', 'F4', 'Enter'].includes(event.key) || (event.altKey && ['ArrowDown', 'ArrowUp'].includes(event.key));
+    if (!opens) return;
     event.preventDefault();
     typed = '';
     show(select);
+  }, true);
+
+  addEventListener('stepladder-picker', (event) => {  // select.showPicker()
+    const select = event.composedPath()[0];
+    if (isPopup(select)) show(select);
   }, true);
 
   addEventListener('wheel', (event) => { if (open && event.target !== open.host) close(); }, {capture: true, passive: true});
