@@ -12,14 +12,16 @@ from typing import Any, Self
 import numpy as np
 
 from stepladder.envs.browser.actions import CannotDo, InputCall, InputState, input_calls, key_name, release_all, waiting_time
+from stepladder.envs.browser.cdp import ProtocolError
 from stepladder.envs.browser.clipboard import copies, pastes
 from stepladder.envs.browser.dialogs import DialogState
 from stepladder.envs.browser.drag import DRAG_EVENTS, drag_on
-from stepladder.envs.browser.host import BrowserContext, BrowserHost
+from stepladder.envs.browser.host import BrowserHost
 from stepladder.envs.browser.network import reaches, task_hosts
-from stepladder.envs.browser.page import WORLD, DialogOpened, Page, PageClosed, ScriptError
+from stepladder.envs.browser.page import WORLD, DialogOpened, Page, PageClosed, ScriptError, is_stale
 from stepladder.envs.browser.popups import PICKERS_SCRIPT, REQUESTS_SCRIPT
 from stepladder.envs.browser.select import SELECT_SCRIPT
+from stepladder.envs.browser.tabs import Tabs
 from stepladder.envs.browser.tree import DIGEST_SCRIPT, REGIONS_SCRIPT, accessibility_tree, parse_regions
 from stepladder.images import ImageStore, encode_png
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
@@ -81,8 +83,7 @@ class BrowserEnvironment:
         self._owns_host = host is None
         self._host = host if host is not None else BrowserHost(chromium)
         self._host.users.add(self)
-        self._context: BrowserContext | None = None
-        self._page: Page | None = None
+        self._tabs: Tabs | None = None
         self._network: tuple[str, ...] = ()
         self._serve: dict[str, str] = {}
         self._input = InputState()
@@ -90,7 +91,6 @@ class BrowserEnvironment:
         self._messages: list[str] = []
         self._answer = ""
         self._last: Observation | None = None
-        self._seen: set[str] = set()
         self._broken = False
 
     @classmethod
@@ -147,8 +147,6 @@ class BrowserEnvironment:
 
     async def step(self, action: Action) -> Observation:
         """Carry out one action and show the settled result; `Observation.text` says what could not be done."""
-        if self._page is None:
-            raise EnvironmentFailure("the environment was not reset, or it failed, before this step")
         async with self._guard("step", self.deadline + (waiting_time(action) if action.kind == "wait" else 0.0)):
             try:
                 await self._act(action)
@@ -160,8 +158,6 @@ class BrowserEnvironment:
 
     async def evaluate(self) -> float:
         """The task reward in [0, 1]. Open dialogs are dismissed first: a page that waits for one cannot be graded."""
-        if self._page is None:
-            raise EnvironmentFailure("the environment was not reset, or it failed, before it was graded")
         async with self._guard("evaluate", self.deadline):
             while True:
                 try:
@@ -192,42 +188,39 @@ class BrowserEnvironment:
     async def _open(self, task: Task) -> None:
         """Have a page that works: a fresh one, or with `fresh_context` False the old one when it is still good."""
         wanted = (*self._viewport(task), task_hosts(task))
-        reusable = not self._broken and self._context is not None and self._host.alive and self._context.pages
-        if reusable and not self.fresh_context and wanted == (self.width, self.height, self._network):
-            await self._tidy()
+        tabs = self._tabs
+        same = not self.fresh_context and wanted == (self.width, self.height, self._network)
+        if same and not self._broken and tabs is not None and tabs.context.pages and self._host.alive:
+            await self._tidy(tabs)
         else:
             await self._drop_context()
             self.width, self.height, self._network = wanted
-            self._context = await self._host.new_context(self.width, self.height, self._network)
-            self._context.prepare = self._prepare
-            self._seen = set()
-            self._page = await self._context.new_page()
+            context = await self._host.new_context(self.width, self.height, self._network)
+            context.prepare = self._prepare
+            self._tabs = await Tabs.open(context)
             self._input = InputState()
         self._broken = False
         self._dialog, self._last, self._messages, self._answer = None, None, [], ""
         self._serve.clear()
 
-    async def _tidy(self) -> None:
+    async def _tidy(self, tabs: Tabs) -> None:
         """Make the page that is kept like a new one, as far as browser and hands go."""
-        assert self._context is not None
         await self._dismiss_dialogs()
-        for extra in self._context.pages[1:]:
-            await extra.close()
-        self._page = self._context.pages[0]
-        await self._send(self._page, release_all(self._input))
+        page = await tabs.keep_first()
+        await self._send(page, release_all(self._input))
         self._input = InputState()
-        await self._send(self._page, input_calls(Action("move"), self._input, self.width, self.height))
+        await self._send(page, input_calls(Action("move"), self._input, self.width, self.height))
 
     async def _drop_context(self) -> None:
         """Close the context of the last episode; a browser that does not obey is killed."""
-        context, self._context, self._page, self._last = self._context, None, None, None
-        if context is None:
+        tabs, self._tabs, self._last = self._tabs, None, None
+        if tabs is None:
             return
         if self._broken and len(self._host.users) == 1:
             self._host.kill()
             return
         try:
-            await context.close()
+            await tabs.context.close()
         except EnvironmentFailure:
             self._host.kill()
 
@@ -262,15 +255,19 @@ class BrowserEnvironment:
         await self._current().navigate(url)
 
     def _current(self) -> Page:
-        if self._page is None:
-            raise EnvironmentFailure("the environment was not reset, or it failed")
-        return self._page
+        """The page that is shown. Raises EnvironmentFailure when there is none."""
+        return self._current_tabs().page
+
+    def _current_tabs(self) -> Tabs:
+        if self._tabs is None:
+            raise EnvironmentFailure("the environment was not reset, or it failed since")
+        return self._tabs
 
     # ------------------------------------------------------------------------------------------------------------- acting
 
     async def _act(self, action: Action) -> None:
         page = self._current()
-        if self._dialog is not None:
+        if self._dialog is not None and self._dialog.dialog is page.dialog:
             await self._answer_dialog(self._dialog, action)
             return
         if action.kind in ("done", "fail"):
@@ -281,7 +278,7 @@ class BrowserEnvironment:
             return
         if action.kind == "call":
             raise CannotDo(f"this page offers no function {action.name!r}")
-        if action.kind == "key" and self.shortcuts and await self._shortcut("+".join(key_name(name) for name in action.keys)):
+        if action.kind == "key" and self.shortcuts and await self._current_tabs().press(_combination(action)):
             return
         calls = input_calls(action, self._input, self.width, self.height)
         together = {*self._input.held, *map(key_name, action.keys)} if action.kind in ("key", "key_down") else set()
@@ -292,8 +289,8 @@ class BrowserEnvironment:
 
     async def _use_clipboard(self, page: Page, calls: list[InputCall], paste: bool) -> None:
         """Send keys that copy or paste, with the clipboard of this context in place of the browser's only one."""
-        context, clipboard = self._context, self._host.clipboard
-        if context is None or clipboard is None:
+        context, clipboard = self._current_tabs().context, self._host.clipboard
+        if clipboard is None:
             raise EnvironmentFailure("the browser ended")
         async with clipboard.lent():
             await clipboard.write(context.clipboard)
@@ -326,30 +323,6 @@ class BrowserEnvironment:
             await self._current().frame()
             await asyncio.sleep(min(0.02, max(0.0, end - loop.time())))
 
-    async def _shortcut(self, keys: str) -> bool:
-        """Keys that the browser itself would handle; False when these go to the page."""
-        page, context = self._current(), self._context
-        assert context is not None
-        if keys in ("ctrl+r", "f5", "ctrl+shift+r", "shift+f5"):
-            await page.call("Page.reload")
-            await page.loaded()
-        elif keys in ("alt+left", "alt+right"):
-            if not await page.go(-1 if keys == "alt+left" else 1):
-                raise CannotDo("there is no page to go to in the history")
-        elif keys in ("ctrl+w", "ctrl+f4"):
-            if len(context.pages) == 1:
-                raise CannotDo("the last tab cannot be closed")
-            await page.close()
-        elif keys == "ctrl+t":
-            await context.new_page()
-        elif keys in ("ctrl+tab", "ctrl+shift+tab", "ctrl+pagedown", "ctrl+pageup"):
-            step = 1 if keys in ("ctrl+tab", "ctrl+pagedown") else -1
-            self._page = context.pages[(context.pages.index(page) + step) % len(context.pages)]
-            await self._page.call("Page.bringToFront")
-        else:
-            return False
-        return True
-
     async def _answer_dialog(self, state: DialogState, action: Action) -> None:
         verdict = state.act(action, self.width, self.height)
         if verdict is not None:
@@ -367,15 +340,20 @@ class BrowserEnvironment:
 
     async def _observe(self) -> Observation:
         """The settled page as an observation."""
+        tabs = self._current_tabs()
         while True:
-            await self._follow_pages()
-            page = self._current()
             try:
-                return await self._observe_page(page)
+                said = await tabs.follow()
+                if said:
+                    self._messages.append(said)
+                return await self._observe_page(tabs.page)
             except DialogOpened:
-                return self._observe_dialog(page)
+                return self._observe_dialog(tabs.page)
             except PageClosed:
                 continue  # another page is shown then
+            except ProtocolError as error:
+                if not is_stale(error):
+                    raise  # otherwise the page went elsewhere while it was looked at
 
     async def _observe_page(self, page: Page) -> Observation:
         await page.loaded()
@@ -389,14 +367,14 @@ class BrowserEnvironment:
         done = (await page.answer(asked))["result"].get("value") is True
         tree = await accessibility_tree(page) if self.tree else None
         screenshot = await page.screenshot()
-        self._last = Observation(self.images.put(screenshot), tree, self._text(page), digest["url"], str(digest["key"]), done)
+        self._last = Observation(self.images.put(screenshot), tree, self._text(), digest["url"], str(digest["key"]), done)
         return self._last
 
     async def _keep_copied(self) -> None:
         """A script of the page (a "copy" button) has filled the browser's clipboard: keep the text with this context."""
-        if self._context is not None and self._host.clipboard is not None:
+        if self._host.clipboard is not None:
             async with self._host.clipboard.lent():
-                self._context.clipboard = await self._host.clipboard.read()
+                self._current_tabs().context.clipboard = await self._host.clipboard.read()
 
     def _observe_dialog(self, page: Page) -> Observation:
         """A page with an open dialog: the last screenshot with the dialog over it."""
@@ -411,39 +389,17 @@ class BrowserEnvironment:
         tree = state.elements(self.width, self.height) if self.tree else None
         key = hashlib.sha256(f"{self._last.state_key if self._last else ''}|{state.text}".encode()).hexdigest()[:14]
         url = self._last.url if self._last else ""
-        return Observation(screenshot, tree, self._text(page, state.text), url, key)
+        return Observation(screenshot, tree, self._text(state.text), url, key)
 
-    async def _follow_pages(self) -> None:
-        """Show the newest page; when the page shown is gone, the one that opened it, or the last one that is left."""
-        context, page = self._context, self._page
-        if context is None or page is None:
-            raise EnvironmentFailure("the environment was not reset, or it failed")
-        fresh = [other for other in context.pages if other.target not in self._seen]
-        if fresh:
-            page = fresh[-1]
-            await page.ready
-            if self._seen:
-                self._messages.append("a new tab was opened and is shown")
-        elif page not in context.pages:
-            if not context.pages:
-                raise EnvironmentFailure(f"no page is left: {page.ended.args[0] if page.ended else 'the browser ended'}")
-            page = next((other for other in context.pages if other.target == page.opener), context.pages[-1])
-            self._messages.append("the tab was closed; another one is shown")
-        if page is not self._page:
-            self._page, self._dialog = page, None
-            await page.call("Page.bringToFront")
-        self._seen = {other.target for other in context.pages}
-
-    def _text(self, page: Page, *more: str) -> str:
+    def _text(self, *first: str) -> str:
         """What has been gathered for `Observation.text` since the last observation."""
-        assert self._context is not None
-        lines, self._messages = [*more, *self._messages], []
-        for one in self._context.pages:
-            refused, one.refused = one.refused, []
-            lines += [f"navigation to {url[:200]} was refused: this task does not allow it" for url in dict.fromkeys(refused)]
-        downloads, self._context.refused_downloads = self._context.refused_downloads, []
-        lines += [f"the download of {name[:200]} was refused" for name in downloads]
+        lines, self._messages = [*first, *self._messages, *self._current_tabs().refusals()], []
         return "\n".join(lines)
+
+
+def _combination(action: Action) -> str:
+    """The keys of an action as one word, such as "ctrl+shift+r"."""
+    return "+".join(key_name(name) for name in action.keys)
 
 
 def _blank(width: int, height: int) -> bytes:

@@ -190,7 +190,7 @@ class Page:
             try:
                 return _value(await self.answer(self.request_evaluation(expression, context)), expression)
             except ProtocolError as error:
-                if not _stale(error):
+                if not is_stale(error):
                     raise
                 self._world = None
 
@@ -211,7 +211,7 @@ class Page:
             try:
                 self._world = int((await self.call("Page.createIsolatedWorld", params))["executionContextId"])
             except ProtocolError as error:
-                if not _stale(error):
+                if not is_stale(error):
                     raise
         return self._world
 
@@ -221,7 +221,7 @@ class Page:
             try:
                 return await self.answer(ask())
             except ProtocolError as error:
-                if not _stale(error):
+                if not is_stale(error):
                     raise
 
     # ------------------------------------------------------------------------------------------------------------ frames
@@ -304,7 +304,7 @@ class Page:
                 await self.frame()
             await self.answer(asked)
         except ProtocolError as error:
-            if not _stale(error):
+            if not is_stale(error):
                 raise
 
     async def go(self, offset: int) -> bool:
@@ -418,7 +418,8 @@ def _wake(waiter: asyncio.Future[bool], answered: bool) -> None:
         waiter.set_result(answered)
 
 
-def _stale(error: ProtocolError) -> bool:
+def is_stale(error: ProtocolError) -> bool:
+    """Whether a script was not answered because its document has gone."""
     return any(sign in str(error) for sign in _STALE_CONTEXT)
 
 
