@@ -22,11 +22,11 @@ class Browser:
     def __init__(self, **options: Any) -> None:
         self.loop = asyncio.new_event_loop()
         self.images = ImageStore()
-        options = {"width": 320, "height": 240, **options}
+        options = {"width": 320, "height": 240, "deadline": 60.0, **options}
         self.environment = PageEnvironment(self.images, **options)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self.loop.run_until_complete(asyncio.wait_for(coroutine, 60))
+        return self.loop.run_until_complete(asyncio.wait_for(coroutine, 120))
 
     def open(self, html: str, **setup: Any) -> Observation:
         """Start an episode on this page."""

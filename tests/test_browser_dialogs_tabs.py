@@ -146,8 +146,8 @@ def test_dialogs_fit_on_any_screen(kind: str, size: tuple[int, int]) -> None:
     for name, (left, top, box_width, box_height) in state.boxes(width, height).items():
         assert 0 <= left < left + box_width <= width, name
         assert 0 <= top < top + box_height <= height, name
-    drawn = decode(state.draw(encode_png(np.zeros((height, width, 3), np.uint8))))
-    assert drawn.shape == (height, width, 3)
+    for under in (None, encode_png(np.zeros((height, width, 3), np.uint8))):
+        assert decode(state.draw(under, width, height)).shape == (height, width, 3)
 
 
 @pytest.mark.parametrize("opening", ["window.open('', '_blank').document.write('<title>second</title><h1>two</h1>')", "l.click()"])

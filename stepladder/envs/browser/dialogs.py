@@ -62,17 +62,19 @@ class DialogState:
             boxes["field"] = (left + _PADDING, button_top - field_height - 2, panel_width - 2 * _PADDING, field_height - 2)
         return {name: (float(x), float(y), float(w), float(h)) for name, (x, y, w, h) in boxes.items()}
 
-    def draw(self, screenshot: bytes) -> bytes:
-        """The dialog over a screenshot, PNG to PNG."""
-        with Image.open(io.BytesIO(screenshot)) as opened:
-            image = opened.convert("RGB")
+    def draw(self, screenshot: bytes | None, width: int, height: int) -> bytes:
+        """The dialog over a screenshot, PNG to PNG; over white where there is none, `width` x `height` pixels."""
+        image = Image.new("RGB", (width, height), "white")
+        if screenshot is not None:
+            with Image.open(io.BytesIO(screenshot)) as opened:
+                image = opened.convert("RGB")
         image = Image.blend(image, Image.new("RGB", image.size, "black"), 0.25)
         pen = ImageDraw.Draw(image)
         boxes = self.boxes(*image.size)
-        left, top, width, _ = boxes["panel"]
+        left, top, panel_width, _ = boxes["panel"]
         pen.rectangle(_corners(boxes["panel"]), fill="white", outline="#5f6368")
         limit = (boxes.get("field", boxes["OK"])[1] - top - _PADDING) // _LINE
-        for number, line in enumerate(_wrap(self.message, width - 2 * _PADDING)[: int(limit)]):
+        for number, line in enumerate(_wrap(self.message, panel_width - 2 * _PADDING)[: int(limit)]):
             pen.text((left + _PADDING, top + _PADDING + number * _LINE), line, fill="black", font=_font())
         for name in ("OK", "Cancel"):
             if name in boxes:

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
-import numpy as np
-
 from stepladder.envs.browser.actions import CannotDo, InputCall, InputState, input_calls, key_name, release_all, waiting_time
 from stepladder.envs.browser.cdp import ProtocolError
 from stepladder.envs.browser.clipboard import copies, pastes
@@ -23,7 +21,7 @@ from stepladder.envs.browser.popups import PICKERS_SCRIPT, REQUESTS_SCRIPT
 from stepladder.envs.browser.select import SELECT_SCRIPT
 from stepladder.envs.browser.tabs import Tabs
 from stepladder.envs.browser.tree import DIGEST_SCRIPT, REGIONS_SCRIPT, accessibility_tree, parse_regions
-from stepladder.images import ImageStore, encode_png
+from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
 from stepladder.types import Action, Observation, Region, Task
 
@@ -245,8 +243,7 @@ class BrowserEnvironment:
             raise
 
     def _prepare(self, page: Page) -> None:
-        page.allow = self._allowed
-        page.serve = self._serve
+        page.rules.allow, page.rules.serve = self._allowed, self._serve
         own = (STEADY_CARET, PICKERS_SCRIPT, SELECT_SCRIPT, DIGEST_SCRIPT, REGIONS_SCRIPT)
         page.scripts = [(source, WORLD) for source in own] + [(source, "") for source in (REQUESTS_SCRIPT, *self.page_scripts)]
 
@@ -383,9 +380,7 @@ class BrowserEnvironment:
         if self._dialog is None or self._dialog.dialog is not page.dialog:
             self._dialog = DialogState.of(page.dialog)
         state = self._dialog
-        if page.last_screenshot is None:
-            page.last_screenshot = _blank(self.width, self.height)
-        screenshot = self.images.put(state.draw(page.last_screenshot))
+        screenshot = self.images.put(state.draw(page.last_screenshot, self.width, self.height))
         tree = state.elements(self.width, self.height) if self.tree else None
         key = hashlib.sha256(f"{self._last.state_key if self._last else ''}|{state.text}".encode()).hexdigest()[:14]
         url = self._last.url if self._last else ""
@@ -400,7 +395,3 @@ class BrowserEnvironment:
 def _combination(action: Action) -> str:
     """The keys of an action as one word, such as "ctrl+shift+r"."""
     return "+".join(key_name(name) for name in action.keys)
-
-
-def _blank(width: int, height: int) -> bytes:
-    return encode_png(np.full((height, width, 3), 255, dtype=np.uint8))

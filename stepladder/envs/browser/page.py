@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepladder.envs.browser.cdp import BrowserGone, Connection, ProtocolError
+from stepladder.envs.browser.network import RequestRules
 from stepladder.interfaces import EnvironmentFailure
 
 #: Our own scripts run in a world of this name: they see the page's DOM, the page cannot see or break them.
@@ -59,8 +60,7 @@ class Page:
     With `turns` frames are made on request (begin-frame control), without it by the browser's own clock.
 
     Set these before it is prepared:
-    allow     decides for every requested URL whether it may be fetched; a refused one is noted in `refused`
-    serve     bodies (HTML) by URL, answered without any network
+    rules     what the page may fetch
     scripts   JavaScript that runs in every new document before the page's own, with the name of its world ("" is the page's)
     """
 
@@ -77,10 +77,8 @@ class Page:
     ) -> None:
         self.connection, self.session, self.target, self.opener = connection, session, target, opener
         self.width, self.height, self.turns = width, height, turns
-        self.allow: Callable[[str], bool] = lambda url: False
-        self.serve: Mapping[str, str] = {}
+        self.rules = RequestRules()
         self.scripts: list[tuple[str, str]] = []
-        self.refused: list[str] = []
         self.dialog: Dialog | None = None
         self.drag_data: dict[str, Any] | None = None
         self.frames: set[str] = {target}
@@ -364,21 +362,8 @@ class Page:
             self._unsettled = self._committed = True
 
     def _on_request(self, params: dict[str, Any]) -> None:
-        url: str = params["request"]["url"]
-        answer: dict[str, Any] = {"requestId": params["requestId"]}
-        document = url.partition("#")[0]
-        if document in self.serve:
-            body = base64.b64encode(self.serve[document].encode()).decode("ascii")
-            headers = [{"name": "Content-Type", "value": "text/html; charset=utf-8"}]
-            answer.update(responseCode=200, responseHeaders=headers, body=body)
-            self.connection.post("Fetch.fulfillRequest", answer, self.session)
-        elif self.allow(url):
-            self.connection.post("Fetch.continueRequest", answer, self.session)
-        else:
-            self.refused.append(url)
-            # An aborted navigation leaves the page where it is; any other reason would show an error page instead.
-            answer["errorReason"] = "Aborted" if params["resourceType"] == "Document" else "BlockedByClient"
-            self.connection.post("Fetch.failRequest", answer, self.session)
+        method, answer = self.rules.decide(params)
+        self.connection.post(method, answer, self.session)
 
     def _on_crash(self, params: dict[str, Any]) -> None:
         self.end(EnvironmentFailure("the page crashed"))

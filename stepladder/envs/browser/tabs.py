@@ -74,7 +74,7 @@ class Tabs:
         """What the pages were refused since this was asked last."""
         lines = []
         for page in self.context.pages:
-            refused, page.refused = page.refused, []
+            refused, page.rules.refused = page.rules.refused, []
             lines += [f"navigation to {url[:200]} was refused: this task does not allow it" for url in dict.fromkeys(refused)]
         downloads, self.context.refused_downloads = self.context.refused_downloads, []
         return lines + [f"the download of {name[:200]} was refused" for name in downloads]
