@@ -303,6 +303,7 @@ class BrowserEnvironment:
             for call in calls:
                 if call is None:
                     await page.handled(sent, by_frame)
+                    await page.frame()
                 elif page.drag_data is not None and call[1].get("type") in DRAG_EVENTS:
                     await drag_on(page, call[1])
                 else:
@@ -325,7 +326,6 @@ class BrowserEnvironment:
         if verdict is not None:
             self._dialog = None
             await self._current().answer_dialog(verdict == "accept", state.typed)
-            await self._current().frame()
 
     async def _dismiss_dialogs(self) -> None:
         page = self._current()
@@ -354,6 +354,7 @@ class BrowserEnvironment:
 
     async def _observe_page(self, page: Page) -> Observation:
         await page.loaded()
+        await page.frame()  # what the action has changed takes effect
         asked = page.request_evaluation(f"Boolean({self.finished_script})")
         digest = await page.evaluate_apart("stepladder.digest()")
         if digest["closed"]:

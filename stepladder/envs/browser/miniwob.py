@@ -170,7 +170,6 @@ class MiniWobEnvironment(BrowserEnvironment):
             instruction = await page.evaluate(start)
         self._loaded = (page, task.id)
         self.raw_reward = 0.0
-        await page.frame()
         return dataclasses.replace(task, instruction=instruction)
 
     async def _load(self, page: Page, name: str) -> None:
@@ -191,9 +190,7 @@ class MiniWobEnvironment(BrowserEnvironment):
 
     async def _pass_time(self, seconds: float) -> None:
         """Let page time go on, unless the episode has ended: the last screenshot shows the state that was graded."""
-        page = self._current()
-        await page.evaluate(f"({self.finished_script}) || stepladderClock.advance({1000 * seconds})")
-        await page.frame()
+        await self._current().evaluate(f"({self.finished_script}) || stepladderClock.advance({1000 * seconds})")
 
     async def _score(self) -> float:
         reward = await self._current().evaluate(f"({self.finished_script}) ? WOB_RAW_REWARD_GLOBAL : 0")

@@ -232,7 +232,7 @@ class Page:
             await self._retry(lambda: self.request_evaluation(_NEXT_FRAME))
 
     async def handled(self, sent: list[asyncio.Future[dict[str, Any]]], by_frame: bool = False) -> None:
-        """Wait until the page has handled the input that was sent, and let one more frame pass. Empties the list.
+        """Wait until the page has handled the input that was sent. Empties the list.
 
         `by_frame` says that the input ends with a move or a turn of the wheel, which Chromium delivers with a frame.
         """
@@ -243,7 +243,6 @@ class Page:
                 await self.frame()
             await self.answer(request)
         sent.clear()
-        await self.frame()
 
     async def screenshot(self) -> bytes:
         """The page as PNG, `width` x `height` pixels."""

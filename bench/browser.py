@@ -1,0 +1,251 @@
+"""One page of MiniWoB++, a click, its state and a PNG screenshot: steps a second here, through Playwright, and in the Gymnasium
+environment of the `miniwob` package (Selenium), which is where they are installed.
+
+    python bench/browser.py [--rounds 5] [--seconds 2] [--task click-button]
+
+All run in turns, round after round, on the same page with the same clicks; a ratio is taken within a round, so that a machine that
+is busy for a while is busy for both. Playwright gets the same browser binary and its normal settings; the Gymnasium environment,
+which needs a full Chromium, gets `chromium` and `chromedriver` from PATH.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+from stepladder.envs.browser import catalogue
+from stepladder.envs.browser.find import find_chromium
+from stepladder.envs.browser.miniwob import MiniWobEnvironment
+from stepladder.images import ImageStore
+from stepladder.types import Action
+
+SIZES = ((160, 210), (1280, 720))
+
+
+class Contestant(Protocol):
+    """A way to play a MiniWoB++ page."""
+
+    name: str
+
+    async def open(self, task: str, width: int, height: int) -> None: ...
+    async def reset(self, seed: int) -> None: ...
+    async def step(self, x: int, y: int) -> bool:
+        """Click, and look: True when the episode has ended."""
+
+    async def screenshot(self) -> bool:
+        """False where pictures are not to be had without a step."""
+
+    async def close(self) -> None: ...
+
+
+class Ours:
+    name = "stepladder"
+
+    async def open(self, task: str, width: int, height: int) -> None:
+        self.environment = MiniWobEnvironment(ImageStore(), width=width, height=height)
+        self.task = catalogue.task(task)
+
+    async def reset(self, seed: int) -> None:
+        await self.environment.reset(self.task, seed)
+
+    async def step(self, x: int, y: int) -> bool:
+        return (await self.environment.step(Action("click", x=x, y=y))).done
+
+    async def screenshot(self) -> bool:
+        await self.environment._current().screenshot()
+        return True
+
+    async def close(self) -> None:
+        await self.environment.close()
+
+
+class Playwright:
+    """What one writes with Playwright for the same work: click, ask the page for its state, take a screenshot."""
+
+    name = "playwright"
+
+    async def open(self, task: str, width: int, height: int) -> None:
+        from playwright.async_api import async_playwright
+
+        self.playwright = await async_playwright().start()
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        self.browser = await self.playwright.chromium.launch(executable_path=find_chromium(), args=sandbox)
+        self.page = await self.browser.new_page(viewport={"width": width, "height": height})
+        await self.page.goto((catalogue.html_directory() / "miniwob" / f"{task}.html").as_uri())
+
+    async def reset(self, seed: int) -> None:
+        await self.page.evaluate(
+            "(seed) => { Math.seedrandom(seed); core.startEpisodeReal(); return core.getUtterance(); }", str(seed)
+        )
+        await self.page.screenshot()
+
+    async def step(self, x: int, y: int) -> bool:
+        await self.page.mouse.click(x, y)
+        done, _ = await self.page.evaluate("() => [WOB_DONE_GLOBAL, WOB_RAW_REWARD_GLOBAL]")
+        await self.page.screenshot()
+        return bool(done)
+
+    async def screenshot(self) -> bool:
+        await self.page.screenshot()
+        return True
+
+    async def close(self) -> None:
+        await self.browser.close()
+        await self.playwright.stop()
+
+
+class Gymnasium:
+    """The environment that the `miniwob` package registers with Gymnasium, at its own size."""
+
+    name = "gymnasium"
+
+    async def open(self, task: str, width: int, height: int) -> None:
+        import gymnasium
+        import miniwob
+        from miniwob.action import ActionTypes
+
+        os.environ["MINIWOB_CHROME_BINARY"] = shutil.which("chromium") or ""
+        os.environ["MINIWOB_CHROMEDRIVER"] = shutil.which("chromedriver") or ""
+        gymnasium.register_envs(miniwob)
+        self.environment: Any = gymnasium.make(f"miniwob/{task}-v1", disable_env_checker=True)
+        self.click = ActionTypes.CLICK_COORDS
+
+    async def reset(self, seed: int) -> None:
+        self.environment.reset(seed=seed)
+
+    async def step(self, x: int, y: int) -> bool:
+        action = self.environment.unwrapped.create_action(self.click, coords=[x, y])
+        _, _, terminated, truncated, _ = self.environment.step(action)
+        return bool(terminated or truncated)
+
+    async def screenshot(self) -> bool:
+        return False
+
+    async def close(self) -> None:
+        self.environment.close()
+
+
+def contestants(width: int) -> tuple[list[Contestant], list[str]]:
+    """Those that can run here, and why the others cannot."""
+    found: list[Contestant] = [Ours()]
+    missing = []
+    if importlib.util.find_spec("playwright") is not None:
+        found.append(Playwright())
+    else:
+        missing.append("playwright is not installed (python -m pip install playwright)")
+    if width == SIZES[0][0]:
+        if (
+            all(map(importlib.util.find_spec, ("gymnasium", "selenium")))
+            and shutil.which("chromedriver")
+            and shutil.which("chromium")
+        ):
+            found.append(Gymnasium())
+        else:
+            missing.append("gymnasium is left out: it needs gymnasium, selenium, chromium and chromedriver")
+    return found, missing
+
+
+async def play(contestant: Contestant, seconds: float, seed: int) -> tuple[int, float]:
+    """Steps made and seconds spent in them; resets are not counted."""
+    random, steps, spent = Random(seed), 0, 0.0
+    await contestant.reset(seed)
+    while spent < seconds:
+        x, y = random.randrange(160), random.randrange(210)
+        start = time.perf_counter()
+        done = await contestant.step(x, y)
+        spent += time.perf_counter() - start
+        steps += 1
+        if done:
+            await contestant.reset(seed + steps)
+    return steps, spent
+
+
+async def median_time(act: Callable[[int], Awaitable[Any]], seconds: float) -> float:
+    """Median duration in milliseconds of what `act(0)`, `act(1)` ... take, for about `seconds`."""
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 3:
+        start = time.perf_counter()
+        await act(len(times))
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+async def compare(task: str, width: int, height: int, rounds: int, seconds: float) -> dict[str, Any]:
+    """Figures of one screen size: for every contestant lists over the rounds."""
+    players, missing = contestants(width)
+    figures: dict[str, dict[str, list[float]]] = {}
+    for player in players:
+        await player.open(task, width, height)
+        figures[player.name] = {"steps_per_second": [], "reset_ms": [], "screenshot_ms": []}
+        await play(player, min(seconds, 0.5), 0)  # the first frames of a page are not typical
+    for number in range(rounds):
+        for player in players[:: 1 if number % 2 else -1]:
+            steps, spent = await play(player, seconds, number)
+            record = figures[player.name]
+            record["steps_per_second"].append(steps / spent)
+            record["reset_ms"].append(await median_time(player.reset, seconds / 10))
+            if await player.screenshot():
+                record["screenshot_ms"].append(await median_time(lambda _, player=player: player.screenshot(), seconds / 10))
+    for player in players:
+        await player.close()
+    return {"width": width, "height": height, "figures": figures, "missing": missing}
+
+
+async def run(task: str = "click-button", rounds: int = 5, seconds: float = 2.0) -> dict[str, Any]:
+    """Everything measured, as plain lists and numbers."""
+    sizes = [await compare(task, width, height, rounds, seconds) for width, height in SIZES]
+    return {"task": task, "rounds": rounds, "seconds": seconds, "sizes": sizes, "load": os.getloadavg()[0], "cores": os.cpu_count()}
+
+
+def ratio(ours: list[float], theirs: list[float]) -> str:
+    """Ours over theirs, round by round: median (lowest to highest)."""
+    ratios = sorted(one / other for one, other in zip(ours, theirs, strict=True))
+    return f"{statistics.median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f})"
+
+
+def show(result: dict[str, Any], console: Console) -> None:
+    console.print(
+        f"MiniWoB++ {result['task']}, one page, click + state + PNG; {result['rounds']} rounds of {result['seconds']:g} s; "
+        f"{result['cores']} cores, load {result['load']:.1f} at the end"
+    )
+    table = Table("screen", "", "steps/s", "times slower, median (range)", "reset, ms", "screenshot, ms")
+    for size in result["sizes"]:
+        figures = size["figures"]
+        ours = figures[Ours.name]["steps_per_second"]
+        for name, record in figures.items():
+            rates = record["steps_per_second"]
+            table.add_row(
+                f"{size['width']} x {size['height']}",
+                name,
+                f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})",
+                "" if name == Ours.name else ratio(ours, rates),
+                f"{statistics.median(record['reset_ms']):.2f}",
+                f"{statistics.median(record['screenshot_ms']):.2f}" if record["screenshot_ms"] else "part of a step",
+            )
+    console.print(table)
+    for line in dict.fromkeys(line for size in result["sizes"] for line in size["missing"]):
+        console.print(line)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="click-button")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of stepping, for each contestant in each round")
+    arguments = parser.parse_args()
+    show(asyncio.run(run(arguments.task, arguments.rounds, arguments.seconds)), Console())
+
+
+if __name__ == "__main__":
+    main()
