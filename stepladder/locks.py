@@ -6,8 +6,10 @@ import fcntl
 import os
 from pathlib import Path
 
+from stepladder.errors import UserError
 
-class Locked(ValueError):
+
+class Locked(UserError, ValueError):
     """Another process holds the lock; the message names what is locked and that process."""
 
 

@@ -24,9 +24,14 @@ from types import TracebackType
 from typing import Any
 
 from stepladder.config import ConfigError, to_dict
+from stepladder.errors import UserError
 from stepladder.locks import ExclusiveLock
 
 PACKAGES = ("stepladder", "numpy", "scipy", "pillow", "miniwob", "torch", "transformers", "tokenizers", "safetensors")
+
+
+class RunError(UserError, ValueError):
+    """A file of a run directory that cannot be read; the message names it and its line."""
 
 
 class Run:
@@ -213,7 +218,7 @@ def read_metrics(directory: Path | str, phase: str | None = None) -> list[dict[s
             record = json.loads(line)
             step, name = record["step"], record["phase"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}, line {number} is no measurement: {error!r}") from error
+            raise RunError(f"{path}, line {number} is no measurement: {error!r}") from error
         steps = kept.setdefault(name, {})
         while steps and next(reversed(steps)) > step:
             steps.popitem()
@@ -223,9 +228,10 @@ def read_metrics(directory: Path | str, phase: str | None = None) -> list[dict[s
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file in one step, so that a reader or a kill never meets half of it."""
+    """Replace a JSON file in one step, so that a reader or a kill never meets half of it. Raises ValueError for NaN and infinity,
+    which JSON does not have."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
     temporary.replace(path)
 
 
@@ -241,7 +247,7 @@ def describe_machine() -> dict[str, Any]:
         "machine": {
             "system": platform.platform(),
             "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": _cores(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             "threads": os.environ.get("OMP_NUM_THREADS"),
         },
@@ -268,6 +274,13 @@ def git_state(directory: Path) -> dict[str, Any] | None:
 def _git(directory: Path, *arguments: str) -> str:
     result = subprocess.run(["git", "-C", str(directory), *arguments], capture_output=True, text=True, check=True, timeout=20)
     return result.stdout.strip()
+
+
+def _cores() -> int:
+    """The processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux alone has it
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _processor() -> str:

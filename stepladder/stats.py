@@ -17,11 +17,11 @@ from scipy.special import ndtri
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`successes` of `n`; `rate` is their quotient (NaN for n = 0), `low` and `high` bound it at `confidence`."""
+    """`successes` of `n`; `rate` is their quotient (None for n = 0), `low` and `high` bound it at `confidence`."""
 
     successes: int
     n: int
-    rate: float
+    rate: float | None
     low: float
     high: float
     confidence: float = 0.95
@@ -48,7 +48,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
 def success_rate(successes: int, n: int, confidence: float = 0.95) -> Rate:
     """The pooled rate with its Wilson interval: every episode counts the same, tasks are taken as fixed."""
     low, high = wilson_interval(successes, n, confidence)
-    return Rate(successes, n, successes / n if n else math.nan, low, high, confidence)
+    return Rate(successes, n, successes / n if n else None, low, high, confidence)
 
 
 def cluster_bootstrap(
@@ -65,7 +65,7 @@ def cluster_bootstrap(
     counts = np.array([len(episodes) for episodes in outcomes.values() if len(episodes)], dtype=np.int64)
     successes, n = int(wins.sum()), int(counts.sum())
     if len(wins) < 2:
-        return Rate(successes, n, successes / n if n else math.nan, 0.0, 1.0, confidence)
+        return Rate(successes, n, successes / n if n else None, 0.0, 1.0, confidence)
     drawn = np.random.default_rng(seed).integers(0, len(wins), size=(resamples, len(wins)))
     rates = wins[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.quantile(rates, [(1 - confidence) / 2, (1 + confidence) / 2])

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from stepladder.codec import from_json, to_json
+from stepladder.errors import UserError
 from stepladder.locks import ExclusiveLock
 from stepladder.types import TRAJECTORY_SCHEMA, Trajectory
 
@@ -28,8 +29,12 @@ INDEX_VERSION = 1
 _INDEX_HEADER = {"stepladder_index": INDEX_VERSION}
 
 
-class StoreError(ValueError):
+class StoreError(UserError, ValueError):
     """A store that cannot be read or written as asked; the message names the file and, where there is one, the line."""
+
+
+class NoStore(StoreError, FileNotFoundError):
+    """There is no store where one was to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class TrajectoryStore:
 
     `sync` says when written lines are forced onto the disk itself, which only a power failure can tell: at "close", or after
     each "append". `repaired` tells, after opening with "a", what was cut off; `skipped` tells a reader what it leaves out.
-    Raises StoreError (Locked when another process appends), FileNotFoundError.
+    Raises StoreError (NoStore where there is nothing to read), Locked when another process appends.
     """
 
     def __init__(self, path: Path | str, mode: Literal["r", "a"] = "r", sync: Literal["close", "append"] = "close") -> None:
@@ -78,9 +83,10 @@ class TrajectoryStore:
         elif self.path.is_file():
             flags = os.O_RDONLY
         else:
-            raise FileNotFoundError(f"there is no trajectory store {self.path}")
-        self._handle: int | None = os.open(self.path, flags | os.O_CLOEXEC, 0o644)
+            raise NoStore(f"there is no trajectory store {self.path}")
+        self._handle: int | None = None
         try:
+            self._handle = os.open(self.path, flags | os.O_CLOEXEC, 0o644)
             self._open()
         except BaseException:
             self.close()

@@ -13,8 +13,8 @@ PACKAGE = ROOT / "stepladder"
 
 #: Lower may not import higher, and those on one line may not import each other.
 LAYERS = (
-    ("types", "words"),
-    ("interfaces", "codec", "config", "images", "locks", "stats", "progress", "drawing"),
+    ("types", "words", "errors"),
+    ("interfaces", "codec", "config", "images", "locks", "stats", "plugins", "progress", "drawing"),
     ("store", "run", "results"),
     ("agents", "envs", "models", "data", "report"),
     ("tasks", "policies", "rollout", "train"),
@@ -26,20 +26,31 @@ LAYERS = (
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 #: Parts, and single files, that work without PyTorch.
 NO_TORCH = {
-    *("types", "words", "interfaces", "codec", "config", "images", "locks", "stats", "progress", "drawing", "store", "run"),
-    *("results", "agents", "envs", "data", "report", "rollout", "tasks", "doctor", "show", "cli", "__init__"),
+    *("types", "words", "errors", "interfaces", "codec", "config", "images", "locks", "stats", "plugins", "progress"),
+    *(
+        "drawing",
+        "store",
+        "run",
+        "results",
+        "agents",
+        "envs",
+        "data",
+        "report",
+        "rollout",
+        "tasks",
+        "doctor",
+        "show",
+        "cli",
+        "__init__",
+    ),
     *("policies/random.py", "policies/scripted.py", "stages/collect.py", "stages/evaluate.py"),
 }
 HEAVY = ("torch", "transformers", "tokenizers", "safetensors")
-#: Names of a table are loaded by dotted path here and nowhere else.
+#: Code is loaded by dotted path here and nowhere else.
 DYNAMIC = {
-    "agents/__init__.py",
-    "envs/__init__.py",
     "envs/browser/catalogue.py",
     "envs/browser/pages.py",
-    "policies/__init__.py",
-    "rewards/__init__.py",
-    "stages/evaluate.py",
+    "plugins.py",
 }
 LONGEST_FILE = 450
 LONGEST_FUNCTION = 70

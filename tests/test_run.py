@@ -13,7 +13,7 @@ import pytest
 
 from stepladder.config import ConfigError
 from stepladder.locks import Locked
-from stepladder.run import Run, git_state, read_metrics, read_phases
+from stepladder.run import Run, describe_machine, git_state, read_metrics, read_phases, write_json
 
 
 @dataclass(frozen=True)
@@ -175,3 +175,14 @@ def test_git_state_is_told_or_absent(tmp_path: Path) -> None:
     assert state["dirty"] is False
     (tmp_path / "a").write_text("2")
     assert git_state(tmp_path) == {**state, "dirty": True}
+
+
+def test_the_machine_is_described_where_there_is_no_processor_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    assert describe_machine()["machine"]["cores"] == os.cpu_count()
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"rate": float("nan")})
+    assert not (tmp_path / "a.json").exists()

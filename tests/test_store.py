@@ -87,6 +87,16 @@ def test_a_lock_can_be_taken_again_after_release(tmp_path: Path) -> None:
     ExclusiveLock(tmp_path / "x.lock", "x").release()
 
 
+def test_a_store_that_cannot_be_opened_keeps_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        TrajectoryStore(path, "a")
+    path.rmdir()
+    with TrajectoryStore(path, "a") as store:
+        assert len(store) == 0
+
+
 @pytest.mark.parametrize("keep", [1, 20, -2, -1])
 def test_a_torn_tail_is_skipped_by_readers_and_cut_off_by_writers(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "demos.jsonl"

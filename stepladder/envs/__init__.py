@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from typing import Any
+
+from stepladder.plugins import load
 
 ENVIRONMENTS = {
     "miniwob": "stepladder.envs.browser.miniwob:MiniWobEnvironment",
@@ -14,12 +14,6 @@ ENVIRONMENTS = {
 
 
 def environment_class(name: str) -> type[Any]:
-    """The class behind a name of the table or a dotted path. Raises ValueError that names the nearest valid name."""
-    path = ENVIRONMENTS.get(name, name)
-    module, separator, attribute = path.partition(":")
-    if not separator:
-        near = difflib.get_close_matches(name, ENVIRONMENTS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(ENVIRONMENTS)}, or package.module:Class"
-        raise ValueError(f"unknown environment {name!r}; {hint}")
-    found: type[Any] = getattr(importlib.import_module(module), attribute)
+    """The class behind a name of the table or a dotted path. Raises PluginError that names the nearest valid name."""
+    found: type[Any] = load(name, ENVIRONMENTS, "environment")
     return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from typing import Any
+
+from stepladder.plugins import load
 
 POLICIES = {
     "random": "stepladder.policies.random:RandomPolicy",
@@ -16,12 +16,6 @@ POLICIES = {
 
 
 def policy_class(name: str) -> type[Any]:
-    """The class behind a name of the table or a dotted path. Raises ValueError that names the nearest valid name."""
-    path = POLICIES.get(name, name)
-    module, separator, attribute = path.partition(":")
-    if not separator:
-        near = difflib.get_close_matches(name, POLICIES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(POLICIES)}, or package.module:Class"
-        raise ValueError(f"unknown policy {name!r}; {hint}")
-    found: type[Any] = getattr(importlib.import_module(module), attribute)
+    """The class behind a name of the table or a dotted path. Raises PluginError that names the nearest valid name."""
+    found: type[Any] = load(name, POLICIES, "policy")
     return found
