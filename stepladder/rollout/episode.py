@@ -23,29 +23,38 @@ _logger = logging.getLogger(__name__)
 
 
 class Deadlines:
-    """The time that an episode and each call of its environment may take, and the one place where environments are awaited."""
+    """The seconds that an episode's environment may take, in all and in one call, and the one place where environments are awaited.
+
+    Only the time within `call` counts: a policy that is slow to answer is not the environment's fault.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._end = time.monotonic() + limits.deadline
+        self._left = limits.deadline
 
     async def call(self, what: str, work: Awaitable[T], extra: float = 0.0) -> T:
         """The result of `work`. `extra` seconds are granted on top of both limits.
 
         Raises EnvironmentTimeout when the time is up and EnvironmentFailure for every other error of the environment.
         """
-        self._end += extra
-        left = min(self._limits.step_deadline + extra, self._end - time.monotonic())
+        self._left += extra
+        seconds = min(self._limits.step_deadline + extra, self._left)
+        started = time.monotonic()
         try:
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(seconds):
                 return await work
         except TimeoutError as error:
-            raise EnvironmentTimeout(f"{what} took longer than {max(left, 0.0):.1f} s") from error
+            message = f"{what} took longer than {max(seconds, 0.0):.1f} s"
+            if seconds == self._left:
+                message += f", all that was left of the {self._limits.deadline:g} s for the environment in one episode"
+            raise EnvironmentTimeout(message) from error
         except EnvironmentFailure:
             raise
         except Exception as error:
             _logger.warning("the environment's %s failed", what, exc_info=True)
             raise EnvironmentFailure(f"{what}: {type(error).__name__}: {error}") from error
+        finally:
+            self._left -= time.monotonic() - started
 
 
 @dataclass
