@@ -16,10 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stepladder.config import ConfigError, field_names, override
+from stepladder.config import field_names, override
+from stepladder.errors import UserError
 from stepladder.interfaces import EnvironmentFailure
 
 T = TypeVar("T")
+#: What to install for a package that the core works without.
+EXTRAS = {"torch": "train", "transformers": "train", "tokenizers": "train", "safetensors": "train", "miniwob": "browser"}
 app = typer.Typer(
     name="stepladder",
     help="Train and evaluate computer-use agents: models that look at a screen and act until a task is done.",
@@ -31,7 +34,7 @@ app = typer.Typer(
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="NAME=VALUE", help="Change a setting, such as train.lr=1e-3. May be repeated.", show_default=False
+        "--set", metavar="NAME=VALUE", help="Change a setting, such as environments=4. May be repeated.", show_default=False
     ),
 ]
 ShowSettings = Annotated[bool, typer.Option("--settings", help="List the settings with their values and stop.")]
@@ -63,8 +66,10 @@ def collect(
 ) -> None:
     """Demonstrations by the environments' own solutions, for behaviour cloning and perception."""
     from stepladder.stages import collect as stage
+    from stepladder.tasks import check_demonstrators, load_tasks
 
     config = _configured(stage.CollectConfig(), set_, settings, tasks=tasks, output=output, episodes=episodes)
+    check_demonstrators(load_tasks(config.tasks, split="train"))
     found = stage.main(config)
     kept = sum(found.kept.values())
     _say(
@@ -89,7 +94,8 @@ def sft(output: Output = None, set_: Settings = None, settings: ShowSettings = F
 @app.command("eval")
 def evaluate(
     policy: Annotated[
-        str | None, typer.Argument(help="A checkpoint directory, or random, idle, oracle.", show_default=False)
+        str | None,
+        typer.Argument(help="A checkpoint directory, or random, idle, oracle, or package.module:Class.", show_default=False),
     ] = None,
     tasks: Tasks = None,
     output: Output = None,
@@ -98,11 +104,17 @@ def evaluate(
     settings: ShowSettings = False,
 ) -> None:
     """Success rates with intervals on held-out seeds, beside trivial baselines; writes report.html, report.md, report.json."""
+    from stepladder.report.words import one_line
     from stepladder.stages import evaluate as stage
 
     config = _configured(stage.EvaluateConfig(), set_, settings, policy=policy, tasks=tasks, output=output, episodes=episodes)
-    report = stage.main(config)
-    _say(f"report: {report}")
+    result = stage.main(config)
+    _say(one_line(result))
+    for error, count in list(result.errors.items())[:1]:
+        _say(f"{count} episodes have no grade because of: {error}")
+    _say(f"report: {config.output / 'report.html'}")
+    if result.n == 0:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -113,7 +125,9 @@ def tasks(
     from stepladder.tasks import load_tasks, task_set_hash
 
     found = load_tasks(spec)
-    table = Table("task", "environment", "steps", "tags", box=None, header_style="dim", pad_edge=False)
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("task", "environment", "steps", "tags"):
+        table.add_column(column, overflow="fold")
     for task in found:
         table.add_row(escape(task.id), task.env, str(task.max_steps), escape(" ".join(task.tags)))
     Console().print(table)
@@ -149,9 +163,9 @@ def bench(
     folder = Path(__file__).resolve().parent.parent / "bench"
     names = sorted(path.stem for path in folder.glob("*.py"))
     if not names:
-        raise ConfigError("benchmarks are part of the repository and not of the installed package; run this in a checkout")
+        raise UserError("benchmarks are part of the repository and not of the installed package; run this in a checkout")
     if name not in names:
-        raise ConfigError(f"there is no benchmark {name!r}; there are {', '.join(names)}")
+        raise UserError(f"there is no benchmark {name!r}; there are {', '.join(names)}")
     raise typer.Exit(subprocess.run([sys.executable, str(folder / f"{name}.py"), *context.args]).returncode)
 
 
@@ -160,9 +174,13 @@ def main() -> NoReturn:
     sys.path.insert(0, "")  # environments, checks and rewards of the user's own lie where the command is started
     try:
         app()
-    except (ValueError, FileNotFoundError, ModuleNotFoundError, EnvironmentFailure) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
-        sys.exit(1)
+    except (UserError, EnvironmentFailure) as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if error.name is not None and extra is None:
+            raise
+        _fail(str(error) if extra is None else f"{error.name} is not installed: pip install 'stepladder[{extra}]'")
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
@@ -180,6 +198,11 @@ def _configured(config: T, assignments: list[str] | None, list_only: bool, **giv
             print(f"{name}={value}")
         raise typer.Exit
     return config
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
+    sys.exit(1)
 
 
 def _say(text: str) -> None:

@@ -12,13 +12,21 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from stepladder.errors import UserError
 
 T = TypeVar("T")
+
+
+#: How values that are written as Python literals look.
+LITERALS: dict[type, str] = {
+    Mapping: "a dict such as {'height': 224}",
+    dict: "a dict such as {'a': 1}",
+    list: "a list such as [1, 2]",
+}
 
 
 class ConfigError(UserError, ValueError):
@@ -59,11 +67,15 @@ def _set(config: Any, path: list[str], text: str, name: str, root: Any) -> Any:
     hints = typing.get_type_hints(type(config))
     if path[0] not in hints:
         names = list(field_names(root))
-        near = difflib.get_close_matches(name, names, n=1) or [n for n in names if n.endswith(path[-1])][:1]
+        prefix = name.removesuffix(".".join(path))
+        here = [prefix + spec.name for spec in dataclasses.fields(config)]  # `root` does not list a group that is None
+        near = difflib.get_close_matches(name, [*names, *here], n=1) or [n for n in names if n.endswith(path[-1])][:1]
         hint = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(names)}"
         raise ConfigError(f"unknown setting {name!r}; {hint}")
     current = getattr(config, path[0])
     if len(path) > 1:
+        if current is None:
+            current = _group_defaults(hints[path[0]])
         if not dataclasses.is_dataclass(current):
             raise ConfigError(f"{name!r}: {path[0]!r} has no settings below it")
         return dataclasses.replace(config, **{path[0]: _set(current, path[1:], text, name, root)})
@@ -71,6 +83,12 @@ def _set(config: Any, path: list[str], text: str, name: str, root: Any) -> Any:
         inner = ", ".join(f"{path[0]}.{inner_name}" for inner_name in field_names(current))
         raise ConfigError(f"{name!r} is a group of settings; set one of {inner}")
     return dataclasses.replace(config, **{path[0]: parse_value(hints[path[0]], text, name)})
+
+
+def _group_defaults(hint: Any) -> Any:
+    """The group of settings that an optional group begins as, once one of them is set; None where `hint` allows no group."""
+    groups = [kind for kind in typing.get_args(hint) if dataclasses.is_dataclass(kind)]
+    return typing.cast(Any, groups[0])() if groups else None
 
 
 def parse_value(hint: Any, text: str, name: str) -> Any:
@@ -100,6 +118,10 @@ def parse_value(hint: Any, text: str, name: str) -> Any:
             raise ConfigError(f"{name} needs {len(kinds)} values separated by commas, not {len(parts)}")
         return tuple(parse_value(kind, part, name) for kind, part in zip(kinds, parts, strict=True))
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         raise ConfigError(f"{name} is {text!r}; a Python literal is needed here") from None
+    kind = origin or hint
+    if isinstance(kind, type) and not isinstance(value, kind):
+        raise ConfigError(f"{name} is {text!r}; it must be {LITERALS.get(kind, kind.__name__)}")
+    return value

@@ -1,4 +1,5 @@
-"""One progress line for long work: what it is, how far, how long, and its latest figures. Quiet when output is not a terminal."""
+"""One progress line for long work: what it is, how far, how long, and its latest figures. Without a
+terminal it is an ordinary line now and then."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stepladder.stats import cluster_bootstrap, success_rate
 from stepladder.types import Task, Trajectory
@@ -17,7 +17,8 @@ class TaskResult:
     """One task: `successes` of `n` graded episodes, `rate` (None for n = 0) with its Wilson interval.
 
     `missing` counts by reason the episodes that were asked for and have no grade: "env_error", "timeout" or "not run". They are
-    no part of n. `statuses` counts how the graded episodes ended, `steps` and `seconds` are their means.
+    no part of n. `errors` counts the messages of those that were played. `statuses` counts how the graded episodes ended,
+    `steps` and `seconds` are their means.
     """
 
     task: str
@@ -30,6 +31,7 @@ class TaskResult:
     statuses: Mapping[str, int]
     steps: float
     seconds: float
+    errors: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class Result:
 
     `low` and `high` are the Wilson interval of the pooled rate at `confidence`: what other seeds of these tasks would give.
     `task_low` and `task_high` come from resampling whole tasks: what other tasks like these would give. `task_set` is the hash
-    of the tasks, `seeds` are the seeds every task was asked for, `seconds` is the running time of the evaluation.
+    of the tasks, `seeds` are the seeds every task was asked for, `seconds` is the running time of the evaluation. `errors` are
+    the messages of missing episodes with their counts, the most frequent first.
     """
 
     policy: str
@@ -55,6 +58,7 @@ class Result:
     task_set: str
     seeds: tuple[int, ...]
     seconds: float
+    errors: Mapping[str, int] = field(default_factory=dict)
 
 
 def summarise(
@@ -88,8 +92,10 @@ def summarise(
     pooled = success_rate(sum(part.successes for part in parts), sum(part.n for part in parts), confidence)
     resampled = cluster_bootstrap(outcomes, confidence)
     missing: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
     for part in parts:
         missing.update(part.missing)
+        errors.update(part.errors)
     return Result(
         policy=policy,
         n=pooled.n,
@@ -105,6 +111,7 @@ def summarise(
         task_set=task_set,
         seeds=tuple(seeds),
         seconds=seconds,
+        errors=dict(errors.most_common()),
     )
 
 
@@ -115,6 +122,7 @@ def _graded(trajectory: Trajectory | None) -> bool:
 def _task_result(task: str, episodes: Sequence[Trajectory | None], confidence: float) -> TaskResult:
     graded = [episode for episode in episodes if episode is not None and _graded(episode)]
     absent = [NOT_RUN if episode is None else episode.status for episode in episodes if not _graded(episode)]
+    errors = Counter(episode.error or "no reason given" for episode in episodes if episode is not None and not _graded(episode))
     rate = success_rate(sum(episode.success for episode in graded), len(graded), confidence)
     count = max(len(graded), 1)
     return TaskResult(
@@ -128,4 +136,5 @@ def _task_result(task: str, episodes: Sequence[Trajectory | None], confidence: f
         statuses=dict(Counter(str(episode.status) for episode in graded)),
         steps=sum(len(episode.steps) for episode in graded) / count,
         seconds=sum(sum(step.seconds.values()) for episode in graded for step in episode.steps) / count,
+        errors=dict(errors.most_common()),
     )

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from stepladder.errors import UserError
 from stepladder.report.frames import describe_action, outcome
 from stepladder.report.words import duration, percent
 from stepladder.run import read_metrics, read_phases
@@ -17,7 +18,7 @@ from stepladder.store import TrajectoryStore
 
 
 def show(path: Path, identifier: str | None = None, limit: int = 30) -> None:
-    """Print what is at `path`. Raises FileNotFoundError, StoreError, and KeyError-free ValueError for an unknown trajectory."""
+    """Print what is at `path`. Raises UserError for a path without a store or a run, and for an unknown trajectory."""
     if path.is_dir():
         _run(path)
         return
@@ -27,7 +28,7 @@ def show(path: Path, identifier: str | None = None, limit: int = 30) -> None:
         elif identifier in store:
             _trajectory(store, identifier)
         else:
-            raise ValueError(f"{path} holds no trajectory {identifier!r}; `stepladder show {path}` lists them")
+            raise UserError(f"{path} holds no trajectory {identifier!r}; `stepladder show {path}` lists them")
 
 
 def _store(store: TrajectoryStore, limit: int) -> None:
@@ -68,7 +69,7 @@ def _run(path: Path) -> None:
     phases = read_phases(path)
     stores = sorted(path.glob("*.jsonl.index"))
     if not phases and not stores and not (path / "report.json").exists():
-        raise ValueError(f"{path} is no run directory: it has no phases.json, no trajectories and no report.json")
+        raise UserError(f"{path} is no run directory: it has no phases.json, no trajectories and no report.json")
     for name, state in phases.items():
         console.print(f"{'done   ' if state['done'] else 'begun  '} {escape(name)}  {duration(state['seconds'])}", highlight=False)
     latest = {record["phase"]: record for record in read_metrics(path)}
@@ -90,4 +91,8 @@ def _run(path: Path) -> None:
 
 
 def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, header_style="dim", pad_edge=False)
+    """Long cells go on in the next line: an id that is cut off can be neither read nor copied."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

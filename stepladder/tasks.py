@@ -13,6 +13,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,38 +22,64 @@ from stepladder.codec import to_json
 from stepladder.envs import environment_class
 from stepladder.envs.browser import catalogue
 from stepladder.envs.browser.pages import load_page_tasks
+from stepladder.errors import TaskError, UserError
 from stepladder.types import Task
 
 SOURCES = ("miniwob", "forms", "page", "env")
 
 
 def load_tasks(spec: str, split: str = "all") -> list[Task]:
-    """The tasks of `spec` with their `split` set. Raises ValueError that names the nearest valid name, FileNotFoundError."""
+    """The tasks of `spec` that are for `split` ("train", "heldout" or, for everything, "all"), marked so. A task that its author
+    marked for one split is never given for the other.
+
+    Raises TaskError that names the nearest valid name, PluginError for an environment that is not there.
+    """
+    try:
+        found = _find(spec)
+    except UserError:
+        raise
+    except ValueError as error:  # the environments' own word for a task that they do not have
+        raise TaskError(f"{spec!r}: {error}") from error
+    usable = [task for task in found if split == "all" or task.split in ("all", split)]
+    if not usable:
+        raise TaskError(f"{spec!r} holds no task for {split!r}")
+    twice = [identifier for identifier, count in Counter(task.id for task in usable).items() if count > 1]
+    if twice:
+        raise TaskError(f"{spec!r} holds the task {twice[0]!r} twice; ids must differ")
+    return [replace(task, split=task.split if split == "all" else split) for task in usable]
+
+
+def check_demonstrators(tasks: Sequence[Task]) -> None:
+    """Raises TaskError that names the environment when one cannot demonstrate its tasks."""
+    for name in dict.fromkeys(task.env for task in tasks):
+        if not hasattr(environment_class(name), "solve"):
+            raise TaskError(f"environment {name!r} cannot demonstrate its tasks: it has no method solve()")
+
+
+def _find(spec: str) -> list[Task]:
     source, _, names = spec.partition(":")
     source, at, named = source.partition("@")
+    if at and names:
+        raise TaskError(f"{spec!r} asks for a named set and for single tasks; write {source}@{named} or {source}:{names}")
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     if source not in SOURCES:
         near = difflib.get_close_matches(source, SOURCES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(SOURCES)}"
-        raise ValueError(f"unknown task set {spec!r}: no source {source!r}; {hint}")
+        raise TaskError(f"unknown task set {spec!r}: no source {source!r}; {hint}")
     if at and source != "miniwob":
-        raise ValueError(f"{spec!r}: only miniwob has named sets; write {source} or {source}:name,name")
+        raise TaskError(f"{spec!r}: only miniwob has named sets; write {source} or {source}:name,name")
     if source == "page":
         if not names:
-            raise ValueError("write page:FILE.jsonl with the file that lists your tasks")
-        found = [task for task in load_page_tasks(Path(names)) if split == "all" or task.split in ("all", split)]
-        if not found:
-            raise ValueError(f"{names} holds no task for {split!r}")
-    elif source == "env":
+            raise TaskError("write page:FILE.jsonl with the file that lists your tasks")
+        return load_page_tasks(Path(names))
+    if source == "env":
         kind = environment_class(names)
         if not hasattr(kind, "tasks"):
-            raise ValueError(f"{names} has no class method tasks(), which lists its tasks")
-        found = list(kind.tasks())
-    elif source == "forms":
-        found = environment_class("forms").tasks(chosen or None)
-    else:
-        found = catalogue.tasks(chosen or (catalogue.named_set(named) if at else None))
-    return [replace(task, split=split) for task in found]
+            raise TaskError(f"{names} has no class method tasks(), which lists its tasks")
+        return list(kind.tasks())
+    if source == "forms":
+        return list(environment_class("forms").tasks(chosen or None))
+    return catalogue.tasks(chosen or (catalogue.named_set(named) if at else None))
 
 
 def task_set_hash(tasks: list[Task]) -> str:

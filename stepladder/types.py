@@ -1,7 +1,8 @@
 """The nouns of Stepladder: frozen dataclasses that hold data and nothing else.
 
-Everything a run produces is made of these. They import neither torch nor any environment, they are compared by value, and
-`stepladder.codec` turns each of them into JSON and back without loss.
+Everything a run produces is made of these. They import neither torch nor any environment, and `stepladder.codec` turns each of
+them into JSON and back without loss. Those that can hold arrays (Message, Prompt, Completion, Step, Trajectory) are compared by
+identity, all others by value.
 
 Coordinates are pixels of the screenshot that was shown, origin in the top left corner. Times are seconds.
 """

@@ -13,6 +13,7 @@ from pages import Browser, browser_fixture
 from stepladder.envs.browser.pages import PageState, load_page_tasks
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.tasks import load_tasks, task_set_hash
+from stepladder.types import Task
 
 GOOD = {"id": "a", "html": "<p>x</p>", "instruction": "Do it.", "check": {"javascript": "true"}}
 
@@ -128,6 +129,23 @@ def test_viewport_and_start_script(browser: Browser) -> None:
     back = browser.open("<p>x</p>")
     assert back.screenshot is not None
     assert (back.screenshot.width, back.screenshot.height) == (320, 240)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_the_seed_decides_about_random_numbers_of_the_page(browser: Browser, fresh: bool) -> None:
+    html = "<script>shown = [Math.random(), Math.random()]</script>"
+    browser.environment.fresh_context = fresh
+    try:
+        drawn = []
+        for seed in (3, 4, 3):
+            task = Task("page", "Look.", "page", {"html": html}, {"javascript": "true"})
+            browser.run(browser.environment.reset(task, seed))
+            drawn.append(browser.evaluate("[...shown, Math.random()]"))
+    finally:
+        browser.environment.fresh_context = True
+    assert drawn[0] == drawn[2] != drawn[1]
+    assert all(0 <= number < 1 for numbers in drawn for number in numbers)
+    assert len(set(drawn[0])) == 3
 
 
 @pytest.mark.parametrize(

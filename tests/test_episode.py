@@ -11,6 +11,7 @@ import pytest
 from fakes import BUTTON, FakeEnvironment, WordAgent
 
 from stepladder.codec import from_json, to_json
+from stepladder.config import ConfigError
 from stepladder.images import ImageStore
 from stepladder.interfaces import ContextFull, Environment
 from stepladder.policies import policy_class
@@ -246,8 +247,10 @@ def test_opening_environments() -> None:
     assert [type(environment).__name__ for environment in opened] == ["FakeEnvironment"] * 2
     assert opened[0].goal == 3  # type: ignore[attr-defined]
     assert isinstance(asyncio.run(opener("fakes:FakeEnvironment", images)()), FakeEnvironment)
-    with pytest.raises(TypeError, match="gaol"):
+    with pytest.raises(ConfigError, match="environment 'fakes:FakeEnvironment' has no option 'gaol'; did you mean 'goal'"):
         asyncio.run(open_environments("fakes:FakeEnvironment", images, 1, {"gaol": 3}))
+    with pytest.raises(ConfigError, match=r"options .* of environment 'forms': a form needs at least"):
+        asyncio.run(open_environments("forms", images, 1, {"height": 20}))
     with pytest.raises(ValueError, match="'miniwob'"):
         asyncio.run(open_environments("miniwo", images, 1))
     with pytest.raises(ValueError, match="at least one"):

@@ -8,21 +8,33 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import WordAgent
+from fakes import FakeEnvironment, WordAgent
 
+from stepladder.agents.qwen_vl import QwenVLAgent
 from stepladder.codec import from_json
 from stepladder.config import ConfigError
 from stepladder.images import ImageStore
+from stepladder.interfaces import Agent, EnvironmentFailure
 from stepladder.models.checkpoint import save_checkpoint
 from stepladder.models.processor import ImageTextProcessor, image_processor
 from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
-from stepladder.policies.scripted import FixedActionPolicy
+from stepladder.plugins import PluginError
+from stepladder.policies.scripted import FixedActionPolicy, last_observation
 from stepladder.results import Result
 from stepladder.stages.agent_options import AgentOptions
-from stepladder.stages.evaluate import EvaluateConfig, Play, baseline_player, evaluate, main, oracle_player, policy_player
+from stepladder.stages.evaluate import (
+    EvaluateConfig,
+    Play,
+    baseline_player,
+    evaluate,
+    main,
+    oracle_player,
+    policy_name,
+    policy_player,
+)
 from stepladder.store import TrajectoryStore
-from stepladder.types import Action, Limits, Sampling, Task
+from stepladder.types import Action, Completion, Limits, Message, Prompt, Sampling, Task
 
 TASKS = [Task(name, "", "fakes:FakeEnvironment", max_steps=3) for name in ("one", "two")]
 
@@ -37,6 +49,36 @@ def run(play: Play, path: Path, seeds: range, policy: str = "clicks", tasks: lis
         return asyncio.run(
             evaluate(tasks, seeds, play, store, ImageStore(), policy=policy, environments=3, options=options, retries=1, show=False)
         )
+
+
+class Shouting(QwenVLAgent):
+    """An agent of one's own, as `test_evaluate:Shouting`."""
+
+    name = "shouting"
+
+
+class Other:
+    """A policy of one's own, as `test_evaluate:Other`: always clicks in the middle, in the dialect of the agent it is given."""
+
+    name = "mine"
+    version = 0
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+
+    async def generate(self, messages: tuple[Message, ...], sampling: Sampling) -> tuple[Prompt, Completion]:
+        return Prompt(messages), Completion(self.agent.format("", Action("click", 80, 100), last_observation(messages)))
+
+
+class Broken(FakeEnvironment):
+    """Two tasks whose checks are broken."""
+
+    @classmethod
+    def tasks(cls) -> list[Task]:
+        return [Task(name, "", "test_evaluate:Broken") for name in ("one", "two")]
+
+    async def evaluate(self) -> float:
+        raise EnvironmentFailure(f"the check is broken: <b>{self.task.id}</b>")
 
 
 def timeless(found: Result) -> Result:
@@ -117,7 +159,8 @@ def test_random_clicks_do_not_depend_on_what_else_runs(tmp_path: Path) -> None:
 
 def test_the_stage_writes_results_and_a_report_and_can_be_repeated(tmp_path: Path) -> None:
     config = EvaluateConfig(tasks="forms:login,check-boxes", output=tmp_path, episodes=3, environments=2)
-    report = main(config, show=False)
+    assert main(config, show=False).policy == "random"
+    report = tmp_path / "report.html"
     data = json.loads((tmp_path / "report.json").read_text())
     assert data["rungs"][0]["rung"] == "random"
     assert set(data["baselines"]) == {"idle", "oracle"}
@@ -134,7 +177,78 @@ def test_the_stage_writes_results_and_a_report_and_can_be_repeated(tmp_path: Pat
         main(replace(config, tasks="forms:login"), show=False)
 
 
+def test_a_run_that_was_killed_before_its_result_was_written_goes_on(tmp_path: Path) -> None:
+    config = EvaluateConfig(tasks="forms:login", output=tmp_path, episodes=3, environments=2, baselines=())
+    whole = main(config, show=False)
+    for name in ("random.json", "report.json", "report.html"):
+        (tmp_path / name).unlink()
+    again = main(config, show=False)
+    assert again == whole, "nothing is played again and the running time is kept"
+    assert again.seconds > 0
+    assert from_json(Result, json.loads((tmp_path / "random.json").read_text())) == again
+
+
+def test_fewer_and_more_episodes_give_their_own_figures(tmp_path: Path) -> None:
+    config = EvaluateConfig(tasks="forms:login", output=tmp_path, episodes=3, environments=2, baselines=("idle",))
+    for episodes in (3, 1, 4):
+        assert main(replace(config, episodes=episodes), show=False).n == episodes
+        data = json.loads((tmp_path / "report.json").read_text())
+        assert (data["rungs"][0]["n"], data["baselines"]["idle"]["n"]) == (episodes, episodes)
+        assert len(data["rungs"][0]["seeds"]) == episodes
+        assert data["seconds"] > 0
+
+
+@pytest.mark.parametrize("name", ["oracle", "Random", "config", "report", "metrics"])
+def test_a_checkpoint_is_kept_apart_from_what_else_has_its_name(tmp_path: Path, name: str) -> None:
+    assert policy_name(str(tmp_path / name)) == f"checkpoint-{name}"
+    assert policy_name(str(tmp_path / "sft" / "checkpoint")) == "checkpoint"
+    assert policy_name("oracle") == "oracle"
+
+
+def test_errors_of_missing_episodes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = EvaluateConfig(tasks="env:test_evaluate:Broken", output=tmp_path, episodes=2, environments=2, baselines=())
+    found = main(config, show=False)
+    assert (found.n, found.missing) == (0, {"env_error": 4})
+    assert found.errors == {"the check is broken: <b>one</b>": 2, "the check is broken: <b>two</b>": 2}
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert data["rungs"][0]["errors"] == found.errors
+    assert data["rungs"][0]["per_task"]["two"]["errors"] == {"the check is broken: <b>two</b>": 2}
+    assert "the check is broken: &lt;b&gt;one&lt;/b&gt;" in (tmp_path / "report.html").read_text()
+    assert "`the check is broken: <b>two</b>`" in (tmp_path / "report.md").read_text()
+
+
+def test_a_policy_and_an_agent_of_ones_own(tmp_path: Path) -> None:
+    config = EvaluateConfig(
+        tasks="forms:login",
+        policy="test_evaluate:Other",
+        dialect="test_evaluate:Shouting",
+        output=tmp_path,
+        episodes=2,
+        baselines=(),
+    )
+    assert main(config, show=False).n == 2
+    assert main(config, show=False).policy == "test_evaluate.Other"
+    with TrajectoryStore(tmp_path / "test_evaluate.Other.jsonl") as store:
+        assert {item.agent for item in store} == {"shouting"}
+        assert all(step.action is not None and step.action.kind == "click" for item in store for step in item.steps)
+    with pytest.raises(ConfigError, match="agent: these are options of the dialect 'qwen_vl' and not of 'test_evaluate:Shouting'"):
+        main(replace(config, agent=AgentOptions()), show=False)
+    with pytest.raises(PluginError, match="has no 'Otter'; did you mean 'Other'"):
+        main(replace(config, policy="test_evaluate:Otter"), show=False)
+
+
+def test_a_foreign_checkpoint_speaks_the_published_dialect(tmp_path: Path) -> None:
+    assert AgentOptions.of_checkpoint(tmp_path) == AgentOptions(system="full", thought="action", grid=1)
+    lengths = [AgentOptions(thought=thought).reply_tokens for thought in ("none", "action", "full")]
+    assert lengths == sorted(set(lengths))
+
+
 def test_impossible_settings_are_named(tmp_path: Path) -> None:
+    for name, value in (("episodes", 0), ("environments", 0), ("first", -1), ("strips", -1)):
+        with pytest.raises(ConfigError, match=f"{name} is {value}; it must be at least"):
+            main(EvaluateConfig(output=tmp_path, **{name: value}))
+    with pytest.raises(ConfigError, match="'forms' has no option 'heigth'; did you mean 'height'"):
+        main(EvaluateConfig(tasks="forms:login", output=tmp_path, options={"heigth": 224}))
     with pytest.raises(ConfigError, match="baselines: 'magic' is none; there are random, idle, oracle"):
         main(EvaluateConfig(output=tmp_path, baselines=("magic",)))
     with pytest.raises(ConfigError, match="'nowhere' is neither a checkpoint directory nor one of random"):
@@ -163,6 +277,10 @@ def test_a_checkpoint_is_evaluated_with_the_agent_it_was_trained_with(tmp_path: 
     assert data["rungs"][0]["n"] == 2
     with TrajectoryStore(tmp_path / "eval" / "sft.jsonl") as store:
         assert all(step.completion is not None for item in store for step in item.steps)
+    recorded = json.loads((tmp_path / "eval" / "config.json").read_text())
+    assert recorded["agent"] == {"screenshots": 1, "thought": "action", "system": "none", "grid": 20}
+    with pytest.raises(ConfigError, match=r"agent\.grid was 20 and is now 10"):
+        main(replace(config, agent=AgentOptions(thought="action")), show=False)
     weights = next(checkpoint.glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-4] + b"\1\2\3\4")
     with pytest.raises(ConfigError, match="weights was"):

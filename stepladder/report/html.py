@@ -13,6 +13,7 @@ from stepladder.report.style import CSS
 from stepladder.report.words import (
     BASELINE_NAMES,
     duration,
+    errors_of,
     interval,
     measured_on,
     missing_words,
@@ -35,6 +36,7 @@ def html_page(data: Report) -> str:
         *_perception(data),
         *_phases(data),
         *_strips(data),
+        *_missing(data),
         *_small_print(data),
     ]
     return (
@@ -214,6 +216,19 @@ def _figures(strip: Strip, data: Report) -> Iterator[str]:
             f'<figure style="width:min({frame.width}px, 80vw)"><img alt="{escape(frame.caption)}" width="{frame.width}" '
             f'height="{frame.height}" src="data:image/png;base64,{source}"><figcaption>{escape(frame.caption)}{thought}'
             "</figcaption></figure>"
+        )
+
+
+def _missing(data: Report) -> Iterator[str]:
+    rows = "".join(
+        f'<tr><th>{escape(name)}</th><td class="num">{count:,}</td><td class="message">{escape(error)}</td></tr>'
+        for name, error, count in errors_of(data)
+    )
+    if rows:
+        yield '<h2>Missing</h2><p class="note">Why episodes have no grade: what the environment said when it broke.</p>'
+        yield (
+            '<div class="scroll"><table class="small"><thead><tr><th></th><th class="num">Episodes</th><th>Error</th></tr></thead>'
+            f"<tbody>{rows}</tbody></table></div>"
         )
 
 

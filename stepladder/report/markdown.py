@@ -9,7 +9,7 @@ from pathlib import Path
 from stepladder.report.content import Report
 from stepladder.report.figures import curve_svg
 from stepladder.report.frames import film_strip, frames, outcome
-from stepladder.report.words import BASELINE_NAMES, duration, interval, measured_on, missing_words, percent, readable
+from stepladder.report.words import BASELINE_NAMES, duration, errors_of, interval, measured_on, missing_words, percent, readable
 from stepladder.results import Result
 
 PICTURES = "report_files"
@@ -21,7 +21,7 @@ def write_markdown(directory: Path, data: Report) -> None:
     shutil.rmtree(pictures, ignore_errors=True)
     pictures.mkdir()
     blocks = [f"# {data.title}", data.summary, *_headline(data), *_tasks(data), *_curves(data, pictures)]
-    blocks += [*_perception(data), *_phases(data), *_strips(data, pictures), *_small_print(data)]
+    blocks += [*_perception(data), *_phases(data), *_strips(data, pictures), *_missing(data), *_small_print(data)]
     (directory / "report.md").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
 
 
@@ -111,6 +111,13 @@ def _strips(data: Report, pictures: Path) -> Iterator[str]:
         lines += [f"![{item.task.id}, seed {item.seed}]({PICTURES}/{path.name})"]
         lines += ["  \n".join(frame.caption + (f" ({frame.thought})" if frame.thought else "") for frame in shown)]
         yield "\n\n".join(line for line in lines if line)
+
+
+def _missing(data: Report) -> Iterator[str]:
+    rows = [[name, f"{count}", f"`{' '.join(error.replace('`', chr(39)).split())}`"] for name, error, count in errors_of(data)]
+    if rows:
+        yield "## Missing\n\nWhy episodes have no grade: what the environment said when it broke."
+        yield table(["", "episodes", "error"], rows)
 
 
 def _small_print(data: Report) -> Iterator[str]:

@@ -32,9 +32,22 @@ def interval(result: Result) -> str:
     return f"{result.confidence:.0%} interval {percent(result.low)} to {percent(result.high)}".replace("%", " %", 1)
 
 
+def one_line(result: Result) -> str:
+    """ "random: 12.0 % (95 % interval 7.0 % to 19.8 %), n = 100, no episode missing"."""
+    missing = missing_words(result.missing) or "no episode missing"
+    return f"{result.policy}: {percent(result.rate)} ({interval(result)}), n = {result.n}, {missing}"
+
+
 def missing_words(missing: Mapping[str, int]) -> str:
     """ "3 timeout, 1 not run missing"; empty when nothing is missing."""
     return ", ".join(f"{count} {reason}" for reason, count in missing.items()) + " missing" if missing else ""
+
+
+def errors_of(data: Report) -> list[tuple[str, str, int]]:
+    """(who was evaluated, error, episodes) for every distinct error of missing episodes."""
+    results = [(readable(rung.name), rung.result) for rung in data.rungs]
+    results += [(BASELINE_NAMES.get(name, name), result) for name, result in data.baselines.items()]
+    return [(name, error, count) for name, result in results for error, count in result.errors.items()]
 
 
 def measured_on(data: Report) -> str:

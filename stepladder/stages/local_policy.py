@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stepladder.agents.qwen_vl import QwenVLAgent
+from stepladder.config import ConfigError
 from stepladder.images import ImageStore
+from stepladder.interfaces import Agent
 from stepladder.models.checkpoint import load_checkpoint
 from stepladder.models.renderer import Renderer
 from stepladder.policies.engine import Engine
@@ -16,11 +17,19 @@ from stepladder.stages.agent_options import AgentOptions
 
 
 @contextmanager
-def open_checkpoint(directory: Path, images: ImageStore, name: str) -> Iterator[tuple[LocalPolicy, QwenVLAgent]]:
-    """The policy, called `name`, and the agent that the checkpoint was trained with. Raises FileNotFoundError, ValueError."""
-    model, processor = load_checkpoint(directory)
+def open_checkpoint(
+    directory: Path, images: ImageStore, name: str, agent: Agent | None = None
+) -> Iterator[tuple[LocalPolicy, Agent]]:
+    """The policy, called `name`, and its agent: `agent`, or the one that the checkpoint was trained with.
+
+    Raises ConfigError for a directory that holds no whole checkpoint.
+    """
+    try:
+        model, processor = load_checkpoint(directory)
+    except FileNotFoundError as error:
+        raise ConfigError(str(error)) from error
     engine = Engine(model, Renderer(processor, images))
     try:
-        yield LocalPolicy(engine, name), AgentOptions.of_checkpoint(directory).build()
+        yield LocalPolicy(engine, name), AgentOptions.of_checkpoint(directory).build() if agent is None else agent
     finally:
         engine.close()

@@ -36,12 +36,27 @@ from urllib.parse import quote, urlsplit
 
 from stepladder.envs.browser.environment import MIN_HEIGHT, MIN_WIDTH, BrowserEnvironment
 from stepladder.envs.browser.page import DialogOpened
+from stepladder.errors import TaskError
 from stepladder.interfaces import EnvironmentFailure
-from stepladder.types import Task
+from stepladder.types import Observation, Task
 
 _FIELDS = ("id", "url", "file", "html", "instruction", "check", "max_steps", "network", "viewport", "start", "tags", "split")
 _SOURCES = ("url", "file", "html")
 _SPLITS = ("train", "heldout", "all")
+
+
+def seeded_random(seed: int) -> str:
+    """JavaScript that makes Math.random of a document a fixed sequence, one for each seed (mulberry32, public domain)."""
+    digest = hashlib.sha256(f"page:{seed}".encode()).digest()  # neighbouring seeds must not begin alike
+    return f"""(() => {{
+  let state = {int.from_bytes(digest[:4], "big")};
+  Math.random = () => {{
+    state = (state + 0x6D2B79F5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  }};
+}})();"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +76,21 @@ class PageState:
 class PageEnvironment(BrowserEnvironment):
     """Tasks that `load_page_tasks` read (or made by hand: `setup` holds url, file or html, network, viewport and start).
 
-    A task in a file may fetch what lies in the file's folder and below.
+    A task in a file may fetch what lies in the file's folder and below. The seed decides about `Math.random` of the page and
+    nothing else. Every episode has a fresh context, for the seed is in the scripts of the page.
     """
 
     _folder = ""
+
+    async def reset(self, task: Task, seed: int) -> Observation:
+        """Start `task`; equal seeds give the page equal random numbers. Raises EnvironmentFailure."""
+        self.page_scripts = (seeded_random(seed),)
+        return await super().reset(task, seed)
+
+    async def _open(self, task: Task) -> None:
+        if not self.fresh_context:
+            await self._drop_context()
+        await super()._open(task)
 
     async def _start(self, task: Task, seed: int) -> Task:
         setup = task.setup
@@ -124,10 +150,10 @@ class PageEnvironment(BrowserEnvironment):
 
 
 def load_page_tasks(path: str | Path) -> list[Task]:
-    """The tasks of a JSONL file. Raises ValueError that names the file, the line and what would be right."""
+    """The tasks of a JSONL file. Raises TaskError that names the file, the line and what would be right."""
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"there is no task file {path}")
+        raise TaskError(f"there is no task file {path}")
     tasks: list[Task] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
@@ -138,10 +164,10 @@ def load_page_tasks(path: str | Path) -> list[Task]:
                 raise ValueError(f"the id {task.id!r} is used twice")
         except ValueError as error:
             reason = f"no JSON: {error}" if isinstance(error, json.JSONDecodeError) else str(error)
-            raise ValueError(f"{path}:{number}: {reason}") from error
+            raise TaskError(f"{path}:{number}: {reason}") from error
         tasks.append(task)
     if not tasks:
-        raise ValueError(f"{path} holds no task")
+        raise TaskError(f"{path} holds no task")
     return tasks
 
 
