@@ -97,7 +97,17 @@ REGIONS_SCRIPT = r"""(() => {
   const skipped = new Set(['SCRIPT', 'STYLE', 'TEMPLATE', 'NOSCRIPT', 'TEXTAREA', 'OPTION', 'OPTGROUP', 'SELECT']);
   const pictures = new Set(['IMG', 'CANVAS', 'svg']);
 
-  function kindOf(element) {
+  // What has been found out during one call: every word asks for the widget around it, and so for its ancestors.
+  let kinds, widgets, targets;
+  function remembered(known, element, find) {
+    if (!known.has(element)) known.set(element, find(element));
+    return known.get(element);
+  }
+  const kindOf = (element) => remembered(kinds, element, findKind);
+  const widgetOf = (element) => remembered(widgets, element, findWidget);
+  const targetOf = (widget) => (widget ? remembered(targets, widget, findTarget) : [null, '']);
+
+  function findKind(element) {
     if (element.tagName === 'INPUT') return inputKinds[element.type] ?? 'textbox';
     if (/\b(titlebar-close|btn-close|close-button)\b/.test(element.className?.baseVal ?? element.className)) return 'close';
     if (tagKinds[element.tagName]) return tagKinds[element.tagName];
@@ -114,13 +124,14 @@ REGIONS_SCRIPT = r"""(() => {
     return '';
   }
 
-  function widgetOf(element) {
-    for (let node = element; node && node !== document.body; node = node.parentElement) if (kindOf(node)) return node;
-    return null;
+  function findWidget(element) {
+    if (element === document.body) return null;
+    if (kindOf(element)) return element;
+    return element.parentElement ? widgetOf(element.parentElement) : null;
   }
 
   const boxOf = (rect) => [rect.left, rect.top, rect.width, rect.height];
-  const targetOf = (widget) => (widget ? [boxOf(widget.getBoundingClientRect()), kindOf(widget)] : [null, '']);
+  const findTarget = (widget) => [boxOf(widget.getBoundingClientRect()), kindOf(widget)];
 
   function reachable(rect, element) {
     if (rect.width < 1 || rect.height < 1) return false;
@@ -187,6 +198,9 @@ REGIONS_SCRIPT = r"""(() => {
 
   stepladder.regions = (limit = 5000) => {
     const found = [];
+    kinds = new Map();
+    widgets = new Map();
+    targets = new Map();
     const root = document.body ?? document.documentElement;
     const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT);
     for (let node = walker.nextNode(); node && found.length < limit; node = walker.nextNode()) {

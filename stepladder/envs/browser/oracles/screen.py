@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stepladder.envs.browser.actions import NOTCH
@@ -37,10 +38,11 @@ const point = (e) => {
   parts.sort((p, q) => (q[2] - q[0]) * (q[3] - q[1]) - (p[2] - p[0]) * (p[3] - p[1]));
   for (const [left, top, right, bottom] of parts) {
     const x = (left + right) / 2, y = (top + bottom) / 2, grid = [];
+    if (ours(Math.floor(x), Math.floor(y))) return [Math.floor(x), Math.floor(y)];
     for (let i = 0; i <= 12; i += 1) for (let j = 0; j <= 12; j += 1)
       grid.push([left + (right - left) * (i + 0.5) / 13, top + (bottom - top) * (j + 0.5) / 13]);
     grid.sort((p, q) => Math.hypot(p[0] - x, p[1] - y) - Math.hypot(q[0] - x, q[1] - y));
-    for (const [px, py] of [[x, y], ...grid]) if (ours(Math.floor(px), Math.floor(py))) return [Math.floor(px), Math.floor(py)];
+    for (const [px, py] of grid) if (ours(Math.floor(px), Math.floor(py))) return [Math.floor(px), Math.floor(py)];
   }
   return null;
 };
@@ -62,6 +64,10 @@ const outside = (e) => {
   return [0, 80, 130];
 };
 """
+
+
+#: [the point to click or null, else how far to scroll for it]; [null, null] where there is no element.
+LOOK = "const look = (e) => { const place = point(e); return [place, place || !e ? null : outside(e)]; };"
 
 
 class OracleError(Exception):
@@ -92,6 +98,20 @@ def type_text(text: str, why: str, what: str = "") -> Turn:
 
 def wait(seconds: float, why: str) -> Turn:
     return say(why, f"Wait {seconds:g} second{'' if seconds == 1 else 's'}."), Action("wait", seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where a click hits an element (pixels), or how to scroll to it as `OUTSIDE` says; neither where there is no such element."""
+
+    point: tuple[int, int] | None
+    move: tuple[float, float, float] | None
+
+    @classmethod
+    def of(cls, answer: list[Any]) -> Look:
+        """From what `look(element)` gives on the page."""
+        point, move = answer
+        return cls((point[0], point[1]) if point else None, (move[0], move[1], move[2]) if move else None)
 
 
 class Screen:
@@ -132,37 +152,32 @@ class Screen:
     async def reveal(self, target: str, what: str) -> AsyncIterator[Turn]:
         """Scroll turns until a click can hit the element; none when it can already. Raises OracleError."""
         for _ in range(MAX_SCROLLS):
-            if await self.center(target) is not None:
+            seen = await self._look(target)
+            if seen.point is not None:
                 return
-            move = await self._page.evaluate_script(
-                f"(() => {{{HELPERS}{OUTSIDE} const e = {target}; return e ? outside(e) : null; }})()"
-            )
-            if move is None or not move[0]:
-                break
-            distance, x, y = move
-            amount = -round(distance / NOTCH, 2) or (-0.1 if distance > 0 else 0.1)
-            direction = "down" if amount < 0 else "up"
-            yield (
-                say(f"The {what} is further {direction}.", f"Scroll {direction}."),
-                Action("scroll", x=int(x), y=int(y), amount=amount),
-            )
+            yield _scroll(seen, target, what)
         raise OracleError(f"cannot scroll to {target}")
 
-    async def reach(self, target: str, why: str, what: str, thing: str) -> AsyncIterator[Turn]:
-        """Scroll to the element where necessary, then click it."""
-        async for turn in self.reveal(target, thing):
-            yield turn
-        yield await self.click(target, why, what)
+    async def reach(self, target: str, why: str, what: str, thing: str, seen: Look | None = None) -> AsyncIterator[Turn]:
+        """Scroll to the element where necessary, then click it. `seen` is a look at it that the caller has had already."""
+        for _ in range(MAX_SCROLLS):
+            seen = seen or await self._look(target)
+            if seen.point is not None:
+                yield say(why, what), Action("click", x=seen.point[0], y=seen.point[1])
+                return
+            yield _scroll(seen, target, thing)
+            seen = None
+        raise OracleError(f"cannot scroll to {target}")
 
     async def fill(self, field: str, content: str, name: str) -> AsyncIterator[Turn]:
         """Make a text field hold exactly `content`: click it, select what it holds, type."""
-        value = await self.evaluate(f"({field}).value")
+        value, focused, seen = await self._ask(f"((e) => [e.value, document.activeElement === e, look(e)])({field})")
         if value == content:
             return
-        if not await self.evaluate(f"document.activeElement === ({field})"):
-            async for turn in self.reach(field, f"The text belongs into the {name}.", f"Click the {name}.", name):
+        if not focused:
+            why, what = f"The text belongs into the {name}.", f"Click the {name}."
+            async for turn in self.reach(field, why, what, name, Look.of(seen)):
                 yield turn
-        value = await self.evaluate(f"({field}).value")
         if value:
             yield press("ctrl", "a", why=f"The {name} holds wrong text.", what="Select all text in the field.")
         yield type_text(content, f"The {name} is selected and must hold this text.")
@@ -172,6 +187,24 @@ class Screen:
         button = "all('button, input[type=submit]').find((e) => /^(submit|login|ok|search|okay)$/i.test(text(e)))"
         if name:
             button = f"named('button, input[type=submit]', {quote(name)})"
-        label = await self.evaluate(f"((e) => e ? text(e) : '')({button})")
-        async for turn in self.reach(button, why, f'Click the "{label}" button.', f'"{label}" button'):
+        label, seen = await self._ask(f"((e) => [e ? text(e) : '', look(e)])({button})")
+        async for turn in self.reach(button, why, f'Click the "{label}" button.', f'"{label}" button', Look.of(seen)):
             yield turn
+
+    async def _look(self, target: str) -> Look:
+        return Look.of(await self._ask(f"look({target})"))
+
+    async def _ask(self, js: str) -> Any:
+        """As `evaluate`; the expression may use `look(element)` as well."""
+        return await self._page.evaluate_script(f"(() => {{{HELPERS}{POINT}{OUTSIDE}{LOOK} return ({js}); }})()")
+
+
+def _scroll(seen: Look, target: str, what: str) -> Turn:
+    """The turn that brings an element nearer which no click can hit. Raises OracleError when scrolling does not help."""
+    if seen.move is None or not seen.move[0]:
+        raise OracleError(f"cannot scroll to {target}")
+    distance, x, y = seen.move
+    amount = -round(distance / NOTCH, 2) or (-0.1 if distance > 0 else 0.1)
+    direction = "down" if amount < 0 else "up"
+    thought = say(f"The {what} is further {direction}.", f"Scroll {direction}.")
+    return thought, Action("scroll", x=int(x), y=int(y), amount=amount)
