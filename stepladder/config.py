@@ -122,6 +122,6 @@ def parse_value(hint: Any, text: str, name: str) -> Any:
     except (ValueError, SyntaxError):
         raise ConfigError(f"{name} is {text!r}; a Python literal is needed here") from None
     kind = origin or hint
-    if isinstance(kind, type) and not isinstance(value, kind):
+    if kind is not Any and isinstance(kind, type) and not isinstance(value, kind):
         raise ConfigError(f"{name} is {text!r}; it must be {LITERALS.get(kind, kind.__name__)}")
     return value

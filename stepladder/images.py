@@ -15,6 +15,13 @@ from PIL import Image
 
 from stepladder.types import ImageRef
 
+#: The signature of a PNG file, then the length and the name of its first chunk, which gives the size.
+_PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"
+#: The whole last chunk: its length, its name, its checksum.
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+#: The longest side of a picture, in pixels; far more than any screen has.
+LARGEST_SIDE = 32768
+
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -116,10 +123,21 @@ def hamming_distance(first: str, second: str) -> int:
 
 
 def _size(data: bytes) -> tuple[int, int]:
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:  # far quicker than opening the file for each screenshot
-        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    """Width and height of an encoded picture. Raises ValueError when it is none."""
+    if data.startswith(_PNG_START):  # far quicker than opening the file for each screenshot
+        return _png_size(data)
     try:
         with Image.open(io.BytesIO(data)) as image:
             return image.size
     except OSError as error:
         raise ValueError(f"not a picture: {error}") from error
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    """The size that the header tells; a file without its end was cut off."""
+    if not data.endswith(_PNG_END):
+        raise ValueError(f"not a picture: a PNG of {len(data)} bytes without its end (IEND)")
+    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
+        raise ValueError(f"not a picture: a PNG of {width} x {height} pixels; each side must be 1 to {LARGEST_SIDE}")
+    return width, height

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,14 @@ def test_tasks_are_listed_with_their_hash() -> None:
         (("collect", "--set", "epsodes=3"), "unknown setting 'epsodes'; did you mean 'episodes'?"),
         (("collect", "--set", "episodes=many"), "episodes is 'many'; it must be a whole number"),
         (("eval", "nowhere"), "'nowhere' is neither a checkpoint directory nor one of random, idle, oracle"),
+        (("eval", "random", "--episodes", "0"), "episodes is 0; it must be at least 1"),
+        (("eval", "random", "--set", 'options={"heigth":224}'), "'miniwob' has no option 'heigth'; did you mean 'height'?"),
+        (("eval", "random", "--set", "options=5"), "options is '5'; it must be a dict such as"),
+        (("eval", "random", "--tasks", "env:json:Foo"), "module 'json' has no 'Foo'"),
+        (("eval", "random", "--tasks", "env:json:JSONDecoder"), "has no class method tasks()"),
+        (("tasks", "miniwob@demo:click-test"), "write miniwob@demo or miniwob:click-test"),
+        (("tasks", "forms:login,login"), "holds the task 'forms-login' twice"),
+        (("tasks", "page:nowhere.jsonl"), "there is no task file nowhere.jsonl"),
         (("show", "nowhere.jsonl"), "there is no trajectory store nowhere.jsonl"),
         (("bench", "nothing"), "there is no benchmark 'nothing'; there are "),
     ],
@@ -72,6 +82,50 @@ def test_mistakes_of_the_program_keep_their_traceback(monkeypatch: pytest.Monkey
     monkeypatch.setattr(cli, "app", broken)
     with pytest.raises(ZeroDivisionError):
         cli.main()
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), FileNotFoundError("a bug"), ModuleNotFoundError("a bug", name="nmupy")])
+def test_errors_that_are_no_users_mistake_are_not_swallowed(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(type(error), match="a bug"):
+        cli.main()
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "torch is not installed: pip install 'stepladder[train]'" in capsys.readouterr().err
+
+
+def test_pages_cannot_be_collected_from(tmp_path: Path) -> None:
+    record = '{"id": "a", "html": "x", "instruction": "Look.", "check": {"javascript": "true"}}'
+    (tmp_path / "tasks.jsonl").write_text(record)
+    code, _, errors = command("collect", "--tasks", f"page:{tmp_path / 'tasks.jsonl'}", "--output", str(tmp_path / "run"))
+    assert (code, errors) == (1, "error: environment 'page' cannot demonstrate its tasks: it has no method solve()\n")
+
+
+def test_evaluation_tells_its_result_and_why_episodes_are_missing(tmp_path: Path) -> None:
+    record = {"id": "a", "html": "x", "instruction": "Look.", "check": {"javascript": "documment.title === ''"}}
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(record))
+    arguments = ["eval", "idle", "--episodes", "1", "--set", "baselines=", "--tasks", f"page:{tmp_path / 'tasks.jsonl'}"]
+    code, output, errors = command(*arguments, "--output", str(tmp_path / "broken"))
+    assert code == 1
+    assert "idle: – (95 % interval 0.0 % to 100.0 %), n = 0, 1 env_error missing" in output
+    assert "documment is not defined" in output
+    assert "Traceback" not in errors
+    record["check"] = {"javascript": "document.title === ''"}
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(record))
+    code, output, _ = command(*arguments, "--output", str(tmp_path / "mended"))
+    assert code == 0
+    assert "idle: 100.0 % (95 % interval 20.7 % to 100.0 %), n = 1, no episode missing" in output
+    assert f"report: {tmp_path / 'mended' / 'report.html'}" in output
 
 
 @pytest.mark.parametrize("name", ["collect", "eval"])
@@ -100,6 +154,12 @@ def test_show_lists_and_opens_trajectories(tmp_path: Path) -> None:
     listed = runner.invoke(cli.app, ["show", str(path), "--limit", "2"])
     assert "3 trajectories, 2 successful; done 3" in listed.output
     assert "and 1 more" in listed.output
+    identifier = f"click-test-1-{'long-' * 20}0"
+    with TrajectoryStore(path, "a") as store:
+        store.append(replace(episode(ImageStore(), TASKS[0], 7), id=identifier))
+    folded = runner.invoke(cli.app, ["show", str(path)])
+    assert "".join(line.split(" ")[0] for line in folded.output.splitlines() if "long-" in line) in identifier
+    assert folded.output.count("long-") + folded.output.count("lon\ng-") >= 18
     opened = runner.invoke(cli.app, ["show", str(path), "click-test-1-made-up-0"])
     assert "click (" in opened.output
     assert "Click the Okay button" in opened.output
