@@ -168,17 +168,59 @@ def test_checks(browser: Browser, check: dict, reward: float) -> None:
 @pytest.mark.parametrize(
     ("check", "said"),
     [
-        ({"javascript": "nothing.here"}, "nothing is not defined"),
-        ({"javascript": "2"}, "gave 2; it must give"),
-        ({"javascript": "'yes'"}, "gave 'yes'"),
-        ({"javascript": "NaN"}, "gave nan"),
+        ({"javascript": "answer ? 2 : 0"}, "gave 2; it must give"),
         ({"python": "test_browser_pages:broken_check"}, "no such thing"),
         ({}, "no check"),
     ],
 )
 def test_a_broken_check_is_a_failure_not_a_reward(browser: Browser, check: dict, said: str) -> None:
     browser.open("<p>x</p>", check=check)
+    browser.act("done", text="Home")
     with pytest.raises(EnvironmentFailure, match=said):
+        browser.run(browser.environment.evaluate())
+
+
+@pytest.mark.parametrize(
+    ("javascript", "said"),
+    [
+        ("nothing.here", r"(?s)task 'page' .*nothing is not defined.*use \?\."),
+        ("document.querySelector('#done').textContent === 'x'", r"(?s)task 'page' .*null.*use \?\."),
+        ("document.title ===", "task 'page' .*SyntaxError"),
+        ("2", "task 'page' gave 2; it must give"),
+        ("'yes'", "task 'page' gave 'yes'"),
+        ("NaN", "task 'page' gave nan"),
+    ],
+)
+def test_a_javascript_check_that_cannot_be_evaluated_fails_at_the_start(browser: Browser, javascript: str, said: str) -> None:
+    with pytest.raises(EnvironmentFailure, match=said):
+        browser.open("<title>Home</title><p>x</p>", check={"javascript": javascript})
+
+
+DONE = """<div id=box><p id=done></p></div>
+<button style='position:absolute;left:0;top:0;width:99px;height:50px' onclick="{}">x</button>"""
+
+
+@pytest.mark.parametrize(
+    ("javascript", "onclick", "reward"),
+    [
+        ("document.querySelector('#done').textContent === 'yes'", "done.textContent = 'yes'", 1.0),
+        ("document.querySelector('#done').textContent === 'yes'", "box.remove()", 0.0),
+        ("document.querySelector('#later')?.textContent.includes('yes')", "done.id = 'later'", 0.0),
+        ("document.querySelector('#later')?.textContent.includes('yes')", "done.textContent = 'yes'; done.id = 'later'", 1.0),
+        ("window.pressed", "0", 0.0),
+        ("window.pressed", "pressed = true", 1.0),
+    ],
+)
+def test_a_check_of_what_comes_and_goes_grades_every_end(browser: Browser, javascript: str, onclick: str, reward: float) -> None:
+    browser.open(DONE.format(onclick), check={"javascript": javascript})
+    assert browser.run(browser.environment.evaluate()) == 0
+    browser.act("click", x=20, y=20)
+    assert browser.run(browser.environment.evaluate()) == reward
+
+
+def test_a_check_that_a_dialog_kept_from_being_tried_is_a_failure_when_it_throws(browser: Browser) -> None:
+    browser.open("<script>alert('Hello')</script>", check={"javascript": "nothing.here"})
+    with pytest.raises(EnvironmentFailure, match="nothing is not defined"):
         browser.run(browser.environment.evaluate())
 
 

@@ -3,7 +3,7 @@
 One JSON object per line:
 
     {"id": "subscribe", "file": "newsletter.html", "instruction": "Subscribe ada@example.org.",
-     "check": {"javascript": "document.querySelector('#done').textContent === 'Thank you'"}}
+     "check": {"javascript": "document.querySelector('#done')?.textContent === 'Thank you'"}}
 
 field        meaning
 -----------  ----------------------------------------------------------------------------------------------------------------
@@ -12,7 +12,11 @@ url          where it starts, or `file` (path from the folder of the JSONL file)
 instruction  what is asked of the agent
 check        {"javascript": expression} or {"python": "package.module:function"}; true, false or a number from 0 to 1. The
              expression sees the page's variables and `answer`, the text of the action that ended the episode; the function gets
-             a `PageState` and may be a coroutine function
+             a `PageState` and may be a coroutine function. The expression is also evaluated at the start, with an empty answer:
+             if it throws there, the episode fails at once (a typo would otherwise look like a failing agent). Write `?.` after
+             what exists only later, and `window.name` for a variable; undefined and null count as false. An expression that
+             was good at the start and throws at the end is graded 0: the agent has left the page in a state that is not the
+             wanted one, and leaving such episodes out would raise the success rate
 max_steps    steps the agent may take (10)
 network      host names that the page may reach; the host of `url` when it is left out, otherwise none
 viewport     [width, height] in pixels; the environment's own when it is left out
@@ -27,6 +31,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -35,11 +40,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from stepladder.envs.browser.environment import MIN_HEIGHT, MIN_WIDTH, BrowserEnvironment
-from stepladder.envs.browser.page import DialogOpened
+from stepladder.envs.browser.page import DialogOpened, ScriptError
 from stepladder.errors import TaskError
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.types import Observation, Task
 
+_logger = logging.getLogger(__name__)
 _FIELDS = ("id", "url", "file", "html", "instruction", "check", "max_steps", "network", "viewport", "start", "tags", "split")
 _SOURCES = ("url", "file", "html")
 _SPLITS = ("train", "heldout", "all")
@@ -81,6 +87,7 @@ class PageEnvironment(BrowserEnvironment):
     """
 
     _folder = ""
+    _check_is_good = False  # the JavaScript check of this episode was evaluated at its start
 
     async def reset(self, task: Task, seed: int) -> Observation:
         """Start `task`; equal seeds give the page equal random numbers. Raises EnvironmentFailure."""
@@ -94,7 +101,7 @@ class PageEnvironment(BrowserEnvironment):
 
     async def _start(self, task: Task, seed: int) -> Task:
         setup = task.setup
-        self._folder = ""
+        self._folder, self._check_is_good = "", False
         if "python" in task.check:
             _python_check(str(task.check["python"]))  # a wrong name must not wait for the end of the first episode
         if "html" in setup:
@@ -119,7 +126,24 @@ class PageEnvironment(BrowserEnvironment):
         if setup.get("start"):
             await self._current().evaluate(f"(async () => {{ {setup['start']} }})()")
             await self._current().loaded()
+        if "javascript" in task.check:
+            await self._try_check(task)
         return task
+
+    async def _try_check(self, task: Task) -> None:
+        """Raises EnvironmentFailure when the JavaScript check cannot be evaluated on the page as it is at the start."""
+        try:
+            _reward(await self._evaluate_check(task, ""), task)
+        except ScriptError as error:
+            raise EnvironmentFailure(
+                f"the check of task {task.id!r} cannot be evaluated at the start of the page: {error}; "
+                "use ?. after what may not exist yet, and window.name for a variable"
+            ) from error
+        self._check_is_good = True
+
+    async def _evaluate_check(self, task: Task, answer: str) -> Any:
+        value = await self._current().evaluate(f"((answer) => ({task.check['javascript']}))({json.dumps(answer)})")
+        return False if value is None else value  # what ?. gives for an element that does not exist
 
     def _allowed(self, url: str) -> bool:
         return super()._allowed(url) or bool(self._folder and url.startswith(self._folder))
@@ -131,8 +155,13 @@ class PageEnvironment(BrowserEnvironment):
     async def _score(self) -> float:
         check = self.task.check
         if "javascript" in check:
-            expression = f"((answer) => ({check['javascript']}))({json.dumps(self._answer)})"
-            return _reward(await self._current().evaluate(expression), self.task)
+            try:
+                return _reward(await self._evaluate_check(self.task, self._answer), self.task)
+            except ScriptError as error:
+                if not self._check_is_good:
+                    raise  # a dialog at the start kept it from being tried
+                _logger.info("task %r is graded 0, its check threw: %s", self.task.id, error)
+                return 0.0
         if "python" not in check:
             raise EnvironmentFailure(f"task {self.task.id!r} has no check that a page can be graded with (javascript or python)")
         page = self._current()
