@@ -217,6 +217,22 @@ def test_the_clipboard_of_neighbours(browser: Browser) -> None:
     browser.run(other.close())
 
 
+def test_what_was_copied_is_not_read_again_after_a_neighbour_copied(browser: Browser) -> None:
+    other = PageEnvironment(ImageStore(), host=browser.environment._host, width=320, height=240, deadline=60.0)
+    html = f"<!doctype html>{COPY.format('theirs')}"
+    browser.run(other.reset(Task("page", "Do it.", "page", {"html": html}, {}), 0))
+    browser.run(other.step(Action("key", keys=("ctrl", "a"))))
+    browser.open(COPY.format("mine"))
+    browser.act("key", keys=("ctrl", "a"))
+    browser.run(browser.environment._act(Action("key", keys=("ctrl", "c"))))
+    browser.run(other.step(Action("key", keys=("ctrl", "c"))))
+    browser.run(browser.environment._observe())
+    browser.act("key", keys=("end",))
+    browser.act("key", keys=("ctrl", "v"))
+    assert browser.evaluate("t.value") == "minemine"
+    browser.run(other.close())
+
+
 def test_keys_held_over_several_actions(browser: Browser) -> None:
     browser.open(PAD)
     browser.act("key_down", keys=("shift",))

@@ -104,6 +104,18 @@ def test_prompt_takes_typed_text(browser: Browser) -> None:
     assert browser.evaluate("p.textContent") == "Ada"
 
 
+def test_no_button_or_key_stays_down_after_a_drag_that_opens_a_dialog(browser: Browser) -> None:
+    browser.open("<div id=d style='height:200px'></div><script>window.log = []; let first = true;"
+        "for (const kind of ['mouseup', 'keyup', 'mousemove']) addEventListener(kind, (e) => log.push([e.type, e.buttons || 0]));"
+        "d.onmousemove = (e) => { if (e.buttons && first) { first = false; alert('moved'); } }</script>")  # fmt: skip
+    assert "moved" in browser.act("drag", x=10, y=10, x2=200, y2=150, keys=("shift",)).text
+    browser.act("key", keys=("enter",))
+    browser.act("move", x=100, y=100)
+    log = browser.evaluate("log")
+    assert log[-1] == ["mousemove", 0]
+    assert [kind for kind, _ in log if kind != "mousemove"] == ["mouseup", "keyup"]
+
+
 def test_a_dialog_keeps_everything_else_away(browser: Browser) -> None:
     browser.open(BUTTON.format("alert(1); alert(2)"))
     first = browser.act("click", x=50, y=20)

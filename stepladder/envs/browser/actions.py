@@ -195,6 +195,11 @@ def release_all(state: InputState) -> list[InputCall]:
     return calls
 
 
+def releases(calls: Iterable[InputCall]) -> list[tuple[str, dict[str, Any]]]:
+    """Those of `calls` that let go of a button or key."""
+    return [call for call in calls if call is not None and call[1].get("type") in ("mouseReleased", "keyUp")]
+
+
 def _check_place(x: float | None, y: float | None, width: int, height: int) -> None:
     if (x is None) != (y is None):
         raise CannotDo("a place needs both coordinates")

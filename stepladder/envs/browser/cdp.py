@@ -89,8 +89,6 @@ class Connection:
 
     def __init__(self, read_fd: int, write_fd: int, name: str = "the browser") -> None:
         self.name = name
-        #: Held while a page makes a frame: Chromium's display ends the browser when frames of two pages overlap.
-        self.frames = asyncio.Lock()
         self.loop = asyncio.get_running_loop()
         self.closed = False
         self._read_fd, self._write_fd = read_fd, write_fd

@@ -9,7 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
-from stepladder.envs.browser.actions import CannotDo, InputCall, InputState, input_calls, key_name, release_all, waiting_time
+from stepladder.envs.browser.actions import (
+    CannotDo,
+    InputCall,
+    InputState,
+    input_calls,
+    key_name,
+    release_all,
+    releases,
+    waiting_time,
+)
 from stepladder.envs.browser.cdp import ProtocolError
 from stepladder.envs.browser.clipboard import copies, pastes
 from stepladder.envs.browser.dialogs import DialogState
@@ -194,8 +203,12 @@ class BrowserEnvironment:
             await self._drop_context()
             self.width, self.height, self._network = wanted
             context = await self._host.new_context(self.width, self.height, self._network)
-            context.prepare = self._prepare
-            self._tabs = await Tabs.open(context)
+            try:
+                context.prepare = self._prepare
+                self._tabs = await Tabs.open(context)
+            except BaseException:
+                await self._host.discard(context)
+                raise
             self._input = InputState()
         self._broken = False
         self._dialog, self._last, self._messages, self._answer = None, None, [], ""
@@ -210,17 +223,14 @@ class BrowserEnvironment:
         await self._send(page, input_calls(Action("move"), self._input, self.width, self.height))
 
     async def _drop_context(self) -> None:
-        """Close the context of the last episode; a browser that does not obey is killed."""
+        """Close the context of the last episode. A browser that does not obey is killed, and so is one that failed us alone."""
         tabs, self._tabs, self._last = self._tabs, None, None
-        if tabs is None:
-            return
-        if self._broken and len(self._host.users) == 1:
+        if self._broken and self._host.users == {self}:
             self._host.kill()
-            return
-        try:
-            await tabs.context.close()
-        except EnvironmentFailure:
-            self._host.kill()
+        elif tabs is not None:
+            await self._host.discard(tabs.context)
+        elif self._broken:
+            await self._host.check()  # the failure came before there was a context: perhaps the browser hangs
 
     @asynccontextmanager
     async def _guard(self, what: str, seconds: float) -> AsyncIterator[None]:
@@ -294,13 +304,18 @@ class BrowserEnvironment:
             await self._send(page, calls)
             if not paste:
                 context.clipboard = await clipboard.read()
+                with suppress(PageClosed):
+                    # The page noted that something was copied; were that read later, it could be what a neighbour copied since.
+                    await page.evaluate_apart("stepladder.digest()")
 
     async def _send(self, page: Page, calls: list[InputCall]) -> None:
         """Send input without waiting in between, let a frame deliver it, and wait until the page has handled it."""
         sent: list[asyncio.Future[dict[str, Any]]] = []
         by_frame = False
+        rest = list(calls)
         try:
-            for call in calls:
+            while rest:
+                call = rest.pop(0)
                 if call is None:
                     await page.handled(sent, by_frame)
                     await page.frame()
@@ -312,6 +327,9 @@ class BrowserEnvironment:
             await page.handled(sent, by_frame)
         except PageClosed:
             page.drag_data = None  # the action closed its own page
+        except DialogOpened:
+            page.after_dialog += releases(rest)  # no button or key may stay down
+            raise
 
     async def _wait(self, seconds: float) -> None:
         """Real time passes, for pages with timers; frames go on."""

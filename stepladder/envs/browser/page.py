@@ -80,6 +80,8 @@ class Page:
         self.rules = RequestRules()
         self.scripts: list[tuple[str, str]] = []
         self.dialog: Dialog | None = None
+        #: Input that is still due once the dialog is answered: Chromium drops what is sent while it is open.
+        self.after_dialog: list[tuple[str, dict[str, Any]]] = []
         self.drag_data: dict[str, Any] | None = None
         self.frames: set[str] = {target}
         self.ended: EnvironmentFailure | None = None
@@ -229,7 +231,8 @@ class Page:
         if self.turns is not None:
             await self._begin_frame(self.turns, {})
         else:
-            await self._retry(lambda: self.request_evaluation(_NEXT_FRAME))
+            # In our own world: a page may have put a clock of its own in the place of requestAnimationFrame and setTimeout.
+            await self.evaluate_apart(_NEXT_FRAME)
 
     async def handled(self, sent: list[asyncio.Future[dict[str, Any]]], by_frame: bool = False) -> None:
         """Wait until the page has handled the input that was sent. Empties the list.
@@ -320,6 +323,9 @@ class Page:
         await self.call("Page.handleJavaScriptDialog", {"accept": accept, "promptText": text})
         if dialog is not None and dialog.kind == "beforeunload" and not accept:
             self._loading.clear()  # the navigation that asked was called off; Chromium does not say so
+        due, self.after_dialog = self.after_dialog, []
+        with contextlib.suppress(PageClosed):  # the answer may have closed the page
+            await self.handled([self.request(*call) for call in due])
 
     # ------------------------------------------------------------------------------------------------------------ events
 
