@@ -10,14 +10,16 @@ TORCH_OPTIONS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test check clean chromium chromium-full
+.PHONY: help setup demo test check bench clean clean-runs chromium chromium-full chromium-driver
 
 help:
 	@echo "make setup    a virtual environment in .venv, the packages, Chromium"
 	@echo "make demo     the demonstration: train an agent from nothing on this machine, evaluate it, write a report (runs/demo)"
 	@echo "make test     the tests"
 	@echo "make check    lint, format and types"
-	@echo "make clean    remove .venv, runs and caches"
+	@echo "make bench    the speed of the browser environment beside Playwright and Gymnasium, which are installed for it"
+	@echo "make clean    remove .venv and caches"
+	@echo "make clean-runs   remove runs/, with every model and result in it"
 
 setup: .venv/ready chromium
 	@echo "== ready: try '$(BIN)/stepladder --help'"
@@ -41,6 +43,9 @@ chromium: .venv/ready
 chromium-full: .venv/ready
 	@dev/install_chromium.sh $(BIN)/python full
 
+chromium-driver: .venv/ready
+	@dev/install_chromium.sh $(BIN)/python driver
+
 demo: setup
 	@echo "== the demonstration, into runs/demo; interrupt it whenever you like, the same command goes on"
 	@$(BIN)/stepladder demo
@@ -48,6 +53,10 @@ demo: setup
 test: setup chromium-full
 	@echo "== tests, two at a time"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+bench: setup chromium-driver
+	@echo "== the browser environment beside others, in turns on the same page"
+	@$(BIN)/stepladder bench browser
 
 check: .venv/ready
 	@echo "== lint"
@@ -58,6 +67,10 @@ check: .venv/ready
 	@$(BIN)/mypy
 
 clean:
-	@echo "== removing .venv, runs and caches"
-	@rm -rf .venv runs build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@echo "== removing .venv and caches"
+	@rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-runs:
+	@echo "== removing runs/, with every model and result in it"
+	@rm -rf runs
