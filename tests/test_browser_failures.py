@@ -11,12 +11,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pages import Browser, browser_fixture
 
 from stepladder.envs.browser.find import INSTALL, VARIABLE, ChromiumNotFound, find_chromium
-from stepladder.envs.browser.host import BrowserHost
+from stepladder.envs.browser.host import BrowserContext, BrowserHost
+from stepladder.envs.browser.page import Page
 from stepladder.envs.browser.pages import PageEnvironment
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
@@ -171,6 +173,93 @@ def test_a_killed_browser_is_a_failure(browser: Browser) -> None:
     works_again(browser)
     wait_until_gone(group)
     assert len(directories()) <= len(before)
+
+
+@pytest.mark.parametrize("neighbours", [0, 1])
+def test_a_browser_that_hangs_before_a_page_is_opened_is_replaced(neighbours: int) -> None:
+    async def play() -> None:
+        environment, *others = await PageEnvironment.create_many(ImageStore(), 1 + neighbours, per_browser=2, width=160, height=120)
+        host = environment._host
+        await host.start()
+        group = host.pid
+        assert group is not None
+        environment.deadline = host.launch_timeout = 1.0
+        os.killpg(group, signal.SIGSTOP)
+        with pytest.raises(EnvironmentTimeout, match="reset"):
+            await environment.reset(page("<p>x</p>"), 0)
+        wait_until_gone(group)
+        environment.deadline = host.launch_timeout = 60.0
+        await environment.reset(page("<p id=p>fine</p>"), 0)
+        assert await environment.evaluate_script("p.textContent") == "fine"
+        assert (host.launches, len(host.contexts)) == (2, 1)
+        for each in (environment, *others):
+            await each.close()
+
+    asyncio.run(play())
+
+
+def test_an_opening_that_fails_leaves_no_context_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(self: BrowserContext, url: str = "") -> Page:
+        raise EnvironmentFailure("on purpose")
+
+    async def play() -> None:
+        environment, other = await PageEnvironment.create_many(ImageStore(), 2, per_browser=2, width=160, height=120, deadline=60.0)
+        await other.reset(page("<p id=p>well</p>"), 0)
+        host = environment._host
+        with monkeypatch.context() as patch:
+            patch.setattr(BrowserContext, "new_page", fail)
+            with pytest.raises(EnvironmentFailure, match="on purpose"):
+                await environment.reset(page("<p>x</p>"), 0)
+        assert len(host.contexts) == 1
+        connection = await host.start()
+        assert len((await connection.call("Target.getBrowserContexts"))["browserContextIds"]) == 1
+        assert await other.evaluate_script("p.textContent") == "well"
+        await environment.close()
+        await other.close()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("end", ["page", "context", "browser"])
+def test_nobody_waits_for_a_page_that_has_gone(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    async def play() -> None:
+        host = BrowserHost()
+        context = await host.new_context(160, 120)
+        arrive = BrowserContext.arrive
+
+        def leave(self: BrowserContext, session: str, info: dict[str, Any]) -> None:
+            if end == "page":
+                arrive(self, session, info)
+                self.depart(session)  # before `new_page` hears that it was made
+
+        monkeypatch.setattr(BrowserContext, "arrive", leave)
+        opening = asyncio.ensure_future(context.new_page())
+        await asyncio.sleep(0.5)
+        if end == "context":
+            await context.close()
+        elif end == "browser":
+            host.kill()
+        with pytest.raises(EnvironmentFailure, match=r"closed|ended"):
+            await asyncio.wait_for(opening, 20)
+        await host.close()
+
+    asyncio.run(play())
+
+
+def test_a_context_that_nobody_waits_for_any_more_is_closed() -> None:
+    async def play() -> None:
+        host = BrowserHost()
+        connection = await host.start()
+        opening = asyncio.ensure_future(host.new_context(160, 120))
+        await asyncio.sleep(0)  # the call is sent
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await connection.call("Browser.getVersion")  # answered after what was asked before
+        assert (await connection.call("Target.getBrowserContexts"))["browserContextIds"] == []
+        await host.close()
+
+    asyncio.run(play())
 
 
 def test_one_hanging_page_leaves_its_neighbours_alone() -> None:

@@ -68,6 +68,8 @@ _BEGIN_FRAME_FLAGS = (
 )
 #: Where a context sends everything that it may not reach, sockets included: a port that answers nobody.
 _NOWHERE = "http://127.0.0.1:9"
+#: Seconds in which a browser that is well closes a context or tells its version, on a busy machine too.
+_ANSWER_SECONDS = 5.0
 
 
 class BrowserContext:
@@ -81,10 +83,12 @@ class BrowserContext:
         self.prepare: Callable[[Page], None] = lambda page: None
         self.refused_downloads: list[str] = []
         self.clipboard = ""
+        self.ended: EnvironmentFailure | None = None
+        self._departed: set[str] = set()
         self._arrivals: set[asyncio.Task[None]] = set()
 
     async def new_page(self, url: str = "about:blank") -> Page:
-        """Open a page and wait until it can be used."""
+        """Open a page and wait until it can be used. Raises EnvironmentFailure when page, context or browser end before."""
         params: dict[str, Any] = {"url": url, "browserContextId": self.id, "width": self.width, "height": self.height}
         if self.host.begin_frames:
             params["enableBeginFrameControl"] = True
@@ -94,12 +98,17 @@ class BrowserContext:
                 if page.target == target:
                     await page.ready
                     return page
+            if self.ended is not None:
+                raise self.ended
+            if target in self._departed:
+                raise PageClosed("the page was closed before it could be used")
             self.opened.clear()
             await self.opened.wait()
 
     async def close(self) -> None:
         """Close all pages and forget cookies and storage. Pages that hang are closed too."""
         self.host.contexts.pop(self.id, None)
+        self._end(PageClosed("the browser context was closed"))
         pages, self.pages = self.pages, []
         for page in pages:
             if page.ended is None and not self.connection.closed:
@@ -109,7 +118,7 @@ class BrowserContext:
         for task in self._arrivals:
             task.cancel()
         if not self.connection.closed:
-            await self.connection.call("Target.disposeBrowserContext", {"browserContextId": self.id}, timeout=5.0)
+            await self.connection.call("Target.disposeBrowserContext", {"browserContextId": self.id}, timeout=_ANSWER_SECONDS)
 
     def arrive(self, session: str, info: dict[str, Any]) -> None:
         """A page of this context was opened, by us or by another page; it waits until it is prepared."""
@@ -133,11 +142,19 @@ class BrowserContext:
         for page in [page for page in self.pages if page.session == session]:
             self.pages.remove(page)
             page.end(PageClosed("the page was closed"))
+            self._departed.add(page.target)
+            self.opened.set()
 
     def lost(self) -> None:
         """The browser is gone."""
+        self._end(BrowserGone("the browser ended"))
         for page in self.pages:
             page.end(BrowserGone("the browser ended"))
+
+    def _end(self, error: EnvironmentFailure) -> None:
+        """Whoever waits for a new page gets `error`."""
+        if self.ended is None:
+            self.ended = error
         self.opened.set()
 
     def _arrived(self, task: asyncio.Task[None]) -> None:
@@ -207,13 +224,40 @@ class BrowserHost:
         connection = await self.start()
         bypass = ";".join(["<-loopback>", *(pattern for host in network for pattern in (host, f"*.{host}"))])
         params = {"disposeOnDetach": True, "proxyServer": _NOWHERE, "proxyBypassList": bypass}
-        made = await connection.call("Target.createBrowserContext", params)
+        asked = connection.request("Target.createBrowserContext", params)
+        try:
+            made = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            asked.add_done_callback(lambda late: _dispose(connection, late))
+            raise
         context = BrowserContext(self, connection, made["browserContextId"], width, height)
         self.contexts[context.id] = context
-        await connection.call(
-            "Browser.setDownloadBehavior", {"behavior": "deny", "browserContextId": context.id, "eventsEnabled": True}
-        )
+        try:
+            await connection.call(
+                "Browser.setDownloadBehavior", {"behavior": "deny", "browserContextId": context.id, "eventsEnabled": True}
+            )
+        except BaseException:
+            await self.discard(context)
+            raise
         return context
+
+    async def discard(self, context: BrowserContext) -> None:
+        """Close a context; a browser that does not obey is killed."""
+        try:
+            await context.close()
+        except EnvironmentFailure:
+            self.kill()
+
+    async def check(self) -> None:
+        """Kill a browser that no longer answers; the next `start` has a fresh one."""
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            await connection.call("Browser.getVersion", timeout=_ANSWER_SECONDS)
+        except EnvironmentFailure:
+            if connection is self._connection:
+                self.kill()
 
     async def close(self) -> None:
         """End the browser and remove its files. May be called twice."""
@@ -268,7 +312,12 @@ class BrowserHost:
         return connection
 
     async def _open_clipboard(self) -> Page:
-        return await (await self.new_context(100, 100)).new_page()
+        context = await self.new_context(100, 100)
+        try:
+            return await context.new_page()
+        except BaseException:
+            await self.discard(context)
+            raise
 
     def _flags(self) -> list[str]:
         flags = [*_FLAGS, f"--user-data-dir={self.directory}/profile"]
@@ -308,6 +357,12 @@ class BrowserHost:
             context.arrive(session, info)
         elif self._connection is not None:
             self._connection.post("Runtime.runIfWaitingForDebugger", session=session)
+
+
+def _dispose(connection: Connection, made: asyncio.Future[dict[str, Any]]) -> None:
+    """Close a context that was made after whoever asked for it had stopped waiting."""
+    if not made.cancelled() and made.exception() is None and not connection.closed:
+        connection.post("Target.disposeBrowserContext", {"browserContextId": made.result()["browserContextId"]})
 
 
 _live: weakref.WeakSet[BrowserHost] = weakref.WeakSet()
