@@ -1,14 +1,17 @@
 """Random actions (any kind, place, text, keys) in all MiniWoB++ tasks: what leaves the environment, how episodes end, what is left.
 
-    python bench/fuzz.py [--actions 10000] [--browsers 2] [--seed 0] [task ...]
+    python bench/fuzz.py [--actions 10000] [--browsers 2] [--seed 0] [--json FILE] [task ...]
 
-An exception other than EnvironmentFailure is a bug of ours and is printed; so is a process or a folder that stays behind.
+Every second environment also gives the accessibility tree. An exception other than EnvironmentFailure is a bug of ours and is
+printed; so is a browser context, a process or a folder that stays behind, of browsers that were killed and replaced too. Then the
+exit code is 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 import tempfile
@@ -23,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stepladder.envs.browser import catalogue
+from stepladder.envs.browser.host import BrowserHost
 from stepladder.envs.browser.miniwob import MiniWobEnvironment
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
@@ -83,6 +87,7 @@ class Tally:
         self.failures: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.escaped: list[str] = []
+        self.groups: set[int] = set()  # process groups of all browsers, of those that were replaced too
         self.actions = 0
 
 
@@ -91,13 +96,15 @@ async def episode(environment: MiniWobEnvironment, task: Task, seed: int, random
     action: Action | None = None
     try:
         observation = await environment.reset(task, seed)
+        if environment._host.pid is not None:
+            tally.groups.add(environment._host.pid)
         for _ in range(steps):
             action = random_action(random, environment.width, environment.height)
             tally.actions += 1
             tally.kinds[action.kind] += 1
             observation = await environment.step(action)
-            if observation.screenshot is None:
-                tally.escaped.append(f"{task.id}: no screenshot after {action}")
+            if observation.screenshot is None or (observation.tree is None) is environment.tree:
+                tally.escaped.append(f"{task.id}: no screenshot, or not the tree that was asked for, after {action}")
             if observation.done:
                 status = "done"
                 break
@@ -124,6 +131,8 @@ async def run(
     tally, images, started = Tally(), ImageStore(), time.perf_counter()
     jobs = iter(range(10**9))
     environments = await MiniWobEnvironment.create_many(images, browsers, deadline=10.0)
+    for environment in environments[1::2]:
+        environment.tree = True
 
     async def work(environment: MiniWobEnvironment) -> None:
         while tally.actions < actions:
@@ -135,12 +144,13 @@ async def run(
     await asyncio.gather(*(work(environment) for environment in environments))
     seconds = time.perf_counter() - started
     hosts = {environment._host for environment in environments}
-    groups = [host.pid for host in hosts if host.pid is not None]
-    contexts = sum(len(host.contexts) for host in hosts)
+    contexts = [await open_contexts(host) for host in hosts]
     launches = sum(host.launches for host in hosts)
     for environment in environments:
         await environment.close()
-    await asyncio.sleep(0.5)
+    deadline = time.monotonic() + 5.0  # processes that were killed need a moment
+    while processes(tally.groups) and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
     return {
         "actions": tally.actions,
         "episodes": sum(tally.statuses.values()),
@@ -150,39 +160,50 @@ async def run(
         "statuses": dict(tally.statuses),
         "failures": dict(tally.failures),
         "kinds": dict(tally.kinds),
-        "contexts_before_close": contexts,
         "launches": launches,
-        "leaked_processes": sum(len(_group(group)) for group in groups),
-        "leaked_folders": len(list(Path(tempfile.gettempdir()).glob(f"stepladder-chromium-{os.getpid()}-*"))),
+        "leaked_contexts": sum(max(0, open - allowed) for open, allowed in contexts),
+        "leaked_processes": len(processes(tally.groups)),
+        "leaked_folders": len(list(Path(tempfile.gettempdir()).glob(f"{prefix()}*"))),
     }
 
 
-def _group(group: int) -> list[int]:
-    """Processes of the browser's group that have not ended."""
+async def open_contexts(host: BrowserHost) -> tuple[int, int]:
+    """Contexts that the browser itself counts, and those that it may have: one for each environment, one for the clipboard."""
+    if not host.alive:
+        return 0, 0
+    connection = await host.start()
+    found = (await connection.call("Target.getBrowserContexts", timeout=10.0))["browserContextIds"]
+    return len(found), len(host.users) + 1
+
+
+def prefix() -> str:
+    """How the names of the folders begin that browsers of this process have their files in."""
+    return f"stepladder-chromium-{os.getpid()}-"
+
+
+def processes(groups: set[int]) -> list[int]:
+    """Processes of the browsers that this process has started and that have not ended: those whose command line names a folder of
+    ours, and (most children do not name it) those of these process groups."""
+    own = prefix().encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                command = (entry / "cmdline").read_bytes()
+                state, _, group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
             except OSError:
                 continue  # it ended meanwhile
-            if int(fields[2]) == group and fields[0] not in "ZX":
+            if state not in "ZX" and (own in command or int(group) in groups):
                 found.append(int(entry.name))
     return found
 
 
+LEAKS = ("leaked_contexts", "leaked_processes", "leaked_folders")
+
+
 def show(figures: dict[str, Any], console: Console) -> None:
     table = Table("figure", "value")
-    for key in (
-        "actions",
-        "episodes",
-        "tasks",
-        "seconds",
-        "launches",
-        "contexts_before_close",
-        "leaked_processes",
-        "leaked_folders",
-    ):
+    for key in ("actions", "episodes", "tasks", "seconds", "launches", *LEAKS):
         table.add_row(key, str(figures[key]))
     table.add_row("exceptions that left the environment", str(len(figures["escaped"])))
     for status, count in sorted(figures["statuses"].items()):
@@ -200,10 +221,13 @@ def main() -> None:
     parser.add_argument("--actions", type=int, default=10_000)
     parser.add_argument("--browsers", type=int, default=2, help="episodes at the same time, each in its own Chromium")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     figures = asyncio.run(run(arguments.actions, arguments.browsers, arguments.seed, arguments.tasks))
     show(figures, Console())
-    sys.exit(1 if figures["escaped"] or figures["leaked_processes"] or figures["leaked_folders"] else 0)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    sys.exit(1 if figures["escaped"] or any(figures[key] for key in LEAKS) else 0)
 
 
 if __name__ == "__main__":
