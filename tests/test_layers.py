@@ -179,3 +179,14 @@ def test_modules_without_torch_import_where_there_is_none_and_do_nothing(tmp_pat
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_package_is_its_vocabulary() -> None:
+    code = "import sys, stepladder; [getattr(stepladder, name) for name in stepladder.__all__]; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    loaded = {name.split(".")[1] for name in result.stdout.split() if name.startswith("stepladder.")}
+    lowest = {part for parts in LAYERS[:3] for part in parts}
+    assert loaded <= lowest, "the nouns need no environment, agent or engine"
+    assert not {name.split(".")[0] for name in result.stdout.split()} & set(HEAVY)
+    assert (PACKAGE / "py.typed").exists()
