@@ -1,23 +1,26 @@
 """One page of MiniWoB++, a click, its state and a PNG screenshot: steps a second here, through Playwright, and in the Gymnasium
 environment of the `miniwob` package (Selenium), which is where they are installed.
 
-    python bench/browser.py [--rounds 5] [--seconds 2] [--task click-button]
+    python bench/browser.py [--rounds 5] [--seconds 2] [--task click-button] [--json FILE]
 
 All run in turns, round after round, on the same page with the same clicks; a ratio is taken within a round, so that a machine that
 is busy for a while is busy for both. Playwright gets the same browser binary and its normal settings; the Gymnasium environment,
-which needs a full Chromium, gets `chromium` and `chromedriver` from PATH.
+which needs a full Chromium, gets `chromium` and `chromedriver` from PATH. Who cannot be started is named with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib.util
+import json
 import os
 import shutil
 import statistics
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
@@ -31,6 +34,9 @@ from stepladder.images import ImageStore
 from stepladder.types import Action
 
 SIZES = ((160, 210), (1280, 720))
+MEASURES = ("steps_per_second", "reset_ms", "screenshot_ms")
+#: How many times their steps a second ours are to be at the first size.
+GOALS = {"playwright": 5, "gymnasium": 50}
 
 
 class Contestant(Protocol):
@@ -78,10 +84,12 @@ class Playwright:
     async def open(self, task: str, width: int, height: int) -> None:
         from playwright.async_api import async_playwright
 
-        self.playwright = await async_playwright().start()
+        self.opened = contextlib.AsyncExitStack()
+        playwright = await self.opened.enter_async_context(async_playwright())
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-        self.browser = await self.playwright.chromium.launch(executable_path=find_chromium(), args=sandbox)
-        self.page = await self.browser.new_page(viewport={"width": width, "height": height})
+        browser = await playwright.chromium.launch(executable_path=find_chromium(), args=sandbox)
+        self.opened.push_async_callback(browser.close)
+        self.page = await browser.new_page(viewport={"width": width, "height": height})
         await self.page.goto((catalogue.html_directory() / "miniwob" / f"{task}.html").as_uri())
 
     async def reset(self, seed: int) -> None:
@@ -101,8 +109,7 @@ class Playwright:
         return True
 
     async def close(self) -> None:
-        await self.browser.close()
-        await self.playwright.stop()
+        await self.opened.aclose()
 
 
 class Gymnasium:
@@ -183,12 +190,22 @@ async def median_time(act: Callable[[int], Awaitable[Any]], seconds: float) -> f
 
 async def compare(task: str, width: int, height: int, rounds: int, seconds: float) -> dict[str, Any]:
     """Figures of one screen size: for every contestant lists over the rounds."""
-    players, missing = contestants(width)
-    figures: dict[str, dict[str, list[float]]] = {}
-    for player in players:
-        await player.open(task, width, height)
-        figures[player.name] = {"steps_per_second": [], "reset_ms": [], "screenshot_ms": []}
-        await play(player, min(seconds, 0.5), 0)  # the first frames of a page are not typical
+    found, missing = contestants(width)
+    players = []
+    for player in found:
+        try:
+            await player.open(task, width, height)
+            await play(player, min(seconds, 0.5), 0)  # the first frames of a page are not typical
+        except Exception as error:
+            if player.name == Ours.name:
+                raise
+            reason = (str(error).strip().splitlines() or [""])[0]
+            missing.append(f"{player.name} could not be started: {type(error).__name__}: {reason}")
+            with contextlib.suppress(Exception):
+                await player.close()  # as far as it got
+        else:
+            players.append(player)
+    figures: dict[str, dict[str, list[float]]] = {player.name: {key: [] for key in MEASURES} for player in players}
     for number in range(rounds):
         for player in players[:: 1 if number % 2 else -1]:
             steps, spent = await play(player, seconds, number)
@@ -199,19 +216,42 @@ async def compare(task: str, width: int, height: int, rounds: int, seconds: floa
                 record["screenshot_ms"].append(await median_time(lambda _, player=player: player.screenshot(), seconds / 10))
     for player in players:
         await player.close()
-    return {"width": width, "height": height, "figures": figures, "missing": missing}
+    return {"width": width, "height": height, "figures": figures, "ratios": ratios(figures), "missing": missing}
 
 
 async def run(task: str = "click-button", rounds: int = 5, seconds: float = 2.0) -> dict[str, Any]:
     """Everything measured, as plain lists and numbers."""
     sizes = [await compare(task, width, height, rounds, seconds) for width, height in SIZES]
-    return {"task": task, "rounds": rounds, "seconds": seconds, "sizes": sizes, "load": os.getloadavg()[0], "cores": os.cpu_count()}
+    machine = {"load": os.getloadavg()[0], "cores": os.cpu_count()}
+    return {"task": task, "rounds": rounds, "seconds": seconds, "sizes": sizes, "goals": goals(sizes[0]["ratios"]), **machine}
 
 
-def ratio(ours: list[float], theirs: list[float]) -> str:
-    """Ours over theirs, round by round: median (lowest to highest)."""
-    ratios = sorted(one / other for one, other in zip(ours, theirs, strict=True))
-    return f"{statistics.median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f})"
+def ratios(figures: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, list[float]]]:
+    """How many times faster than each other contestant ours is, by measure, round by round; [] where theirs was not measured."""
+    ours = figures[Ours.name]
+    found: dict[str, dict[str, list[float]]] = {}
+    for name, theirs in figures.items():
+        if name != Ours.name:
+            found[name] = {key: [] for key in MEASURES}
+            for key in MEASURES:
+                for one, other in zip(ours[key], theirs[key], strict=bool(theirs[key])):
+                    found[name][key].append(one / other if key == "steps_per_second" else other / one)
+    return found
+
+
+def goals(faster: dict[str, dict[str, list[float]]]) -> dict[str, bool | None]:
+    """Whether the median ratio of steps a second reaches each goal; None where the contestant is missing."""
+    return {
+        name: statistics.median(faster[name]["steps_per_second"]) >= least if name in faster else None
+        for name, least in GOALS.items()
+    }
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Median (lowest to highest); a dash for nothing."""
+    if not values:
+        return "-"
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def show(result: dict[str, Any], console: Console) -> None:
@@ -219,23 +259,21 @@ def show(result: dict[str, Any], console: Console) -> None:
         f"MiniWoB++ {result['task']}, one page, click + state + PNG; {result['rounds']} rounds of {result['seconds']:g} s; "
         f"{result['cores']} cores, load {result['load']:.1f} at the end"
     )
-    table = Table("screen", "", "steps/s", "times slower, median (range)", "reset, ms", "screenshot, ms")
+    table = Table("screen", "", "steps/s", "reset, ms", "screenshot, ms", title="median (range) over the rounds")
+    faster = Table("screen", "ours against", "steps/s", "reset", "screenshot", title="times faster, median (range) over the rounds")
     for size in result["sizes"]:
-        figures = size["figures"]
-        ours = figures[Ours.name]["steps_per_second"]
-        for name, record in figures.items():
-            rates = record["steps_per_second"]
-            table.add_row(
-                f"{size['width']} x {size['height']}",
-                name,
-                f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})",
-                "" if name == Ours.name else ratio(ours, rates),
-                f"{statistics.median(record['reset_ms']):.2f}",
-                f"{statistics.median(record['screenshot_ms']):.2f}" if record["screenshot_ms"] else "part of a step",
-            )
+        screen = f"{size['width']} x {size['height']}"
+        for name, record in size["figures"].items():
+            table.add_row(screen, name, *(spread(record[key], 1 if key == "steps_per_second" else 2) for key in MEASURES))
+        for name, record in size["ratios"].items():
+            faster.add_row(screen, name, *(spread(record[key], 1) for key in MEASURES))
     console.print(table)
+    console.print(faster)
+    for name, reached in result["goals"].items():
+        answer = "not measured" if reached is None else "yes" if reached else "no"
+        console.print(f"at least {GOALS[name]}x {name.capitalize()}: {answer}")
     for line in dict.fromkeys(line for size in result["sizes"] for line in size["missing"]):
-        console.print(line)
+        console.print(line, markup=False)
 
 
 def main() -> None:
@@ -243,8 +281,12 @@ def main() -> None:
     parser.add_argument("--task", default="click-button")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of stepping, for each contestant in each round")
+    parser.add_argument("--json", type=Path, help="also write everything measured to this file")
     arguments = parser.parse_args()
-    show(asyncio.run(run(arguments.task, arguments.rounds, arguments.seconds)), Console())
+    result = asyncio.run(run(arguments.task, arguments.rounds, arguments.seconds))
+    show(result, Console())
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
