@@ -12,3 +12,7 @@ class UserError(Exception):
 
 class TaskError(UserError, ValueError):
     """Tasks that cannot be had as asked; the message names the task set, or the file and its line."""
+
+
+class NotConforming(UserError):
+    """A plug-in that breaks its contract; the message says which part, and with what."""
