@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Container
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -17,12 +21,15 @@ import pytest
 from stepladder.codec import to_json
 from stepladder.config import ConfigError
 from stepladder.data.regions import RegionStore
+from stepladder.envs.forms.environment import FormsEnvironment
 from stepladder.images import ImageStore
+from stepladder.rollout.demonstrate import Seen, run_demonstration
 from stepladder.rollout.group import EpisodeJob
 from stepladder.stages import collect as stage
 from stepladder.stages.collect import CHUNK, CollectConfig, JobQueue, collect, has_mistake, main
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks
+from stepladder.types import Limits
 
 FORMS = "forms:login,check-boxes"
 
@@ -93,6 +100,35 @@ def test_demonstrations_have_pictures_and_regions_and_are_collected_once(tmp_pat
     assert sum(more.kept.values()) + sum(more.rejected.values()) == 18
 
 
+def test_known_pictures_are_not_looked_at_again() -> None:
+    async def regions(known: Container[str]) -> tuple[list[str], list[Seen]]:
+        environment = FormsEnvironment(ImageStore())
+        task = load_tasks("forms:check-boxes", "train")[0]
+        item, seen = await run_demonstration(environment, task, 3, limits=Limits(), regions=True, known=known)
+        return [step.observation.screenshot.sha256 for step in item.steps if step.observation.screenshot], seen
+
+    pictures, seen = asyncio.run(regions(()))
+    assert len(pictures) == len(seen) > 1
+    assert [picture for picture, one in zip(pictures, seen, strict=True) if one] == list(dict.fromkeys(pictures))
+    again, seen = asyncio.run(regions({pictures[0]}))
+    assert again == pictures
+    assert [picture for picture, one in zip(pictures, seen, strict=True) if one] == list(dict.fromkeys(pictures))[1:]
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_a_worker_knows_only_the_pictures_whose_regions_the_parent_keeps(tmp_path: Path, success: bool) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    workplace = stage._Workplace(theirs, stage.Orders(tmp_path, 0.0, True, 1, {}))
+    job = jobs("forms:login", 1)[0]
+    demonstration = asyncio.run(workplace._play(FormsEnvironment(ImageStore()), job))
+    assert workplace.known == set(), "nothing has been sent"
+    trajectory = replace(demonstration[0], reward=float(success))
+    workplace._send((trajectory, demonstration[1]))
+    sent = ours.recv()[1][0]
+    pictures = {step.observation.screenshot.sha256 for step in sent.steps}
+    assert workplace.known == (pictures if success else set())
+
+
 def test_impossible_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"mistakes is 1\.5"):
         main(CollectConfig(output=tmp_path, mistakes=1.5))
@@ -120,7 +156,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_mistake_of_the_program_ends_the_collection(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="unexpected keyword argument 'colour'"):
+    with pytest.raises(RuntimeError, match="'colour'"):
         collect(jobs("forms:login", 2), tmp_path, options={"colour": 1}, show=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Container
 from random import Random
 from typing import Protocol, cast, runtime_checkable
 
@@ -13,6 +13,8 @@ from stepladder.rollout.episode import Deadlines
 from stepladder.types import Action, ImageRef, Limits, Observation, Region, Status, Step, Task, Trajectory
 
 Regions = tuple[Region, ...]
+#: What is on a screen; None when that is known already, from elsewhere or from an earlier step.
+Seen = Regions | None
 
 
 @runtime_checkable
@@ -29,25 +31,41 @@ class HasMistakes(Protocol):
     async def mistake(self, random: Random) -> tuple[str, Action] | None: ...
 
 
-class _Recorder:
-    """Steps an environment and writes down what happens."""
+@runtime_checkable
+class HasFinalScreen(Protocol):
+    """An environment that need not show the screen on which an episode has ended: with `final_screen` False it does not."""
 
-    def __init__(self, environment: Environment, limits: Limits, regions: bool) -> None:
+    final_screen: bool
+
+
+class _Recorder:
+    """Steps an environment and writes down what happens. Pictures in `known` are not looked at for regions again."""
+
+    def __init__(self, environment: Environment, limits: Limits, regions: bool, known: Container[str]) -> None:
         self.environment = environment
         self.deadlines = Deadlines(limits)
         self.observation: Observation | None = None
         self.steps: list[Step] = []
-        self.regions: list[Regions] = []
+        self.regions: list[Seen] = []
         self._with_regions = regions
+        self._known = known
+        self._looked_at: set[str] = set()
 
     async def look(self) -> Regions:
         assert isinstance(self.environment, HasRegions)
         return await self.deadlines.call("regions", self.environment.regions())
 
+    async def _look_once(self, screen: ImageRef | None) -> Seen:
+        if screen is not None:
+            if screen.sha256 in self._known or screen.sha256 in self._looked_at:
+                return None
+            self._looked_at.add(screen.sha256)
+        return await self.look()
+
     async def act(self, thought: str, action: Action) -> None:
         assert self.observation is not None
         if self._with_regions:
-            self.regions.append(await self.look())
+            self.regions.append(await self._look_once(self.observation.screenshot))
         self.steps.append(Step(self.observation, action, thought))
         self.observation = await self.deadlines.call("step", self.environment.step(action), extra=action.seconds)
 
@@ -60,20 +78,27 @@ async def run_demonstration(
     limits: Limits,
     mistakes: Random | None = None,
     regions: bool = False,
-) -> tuple[Trajectory, list[Regions]]:
+    known: Container[str] = (),
+    final: bool = True,
+) -> tuple[Trajectory, list[Seen]]:
     """The environment's own solution of `task`, graded as any other episode, and the regions on screen before each step.
 
     With `mistakes`, one wrong step comes first, so that a learner sees how to go on from there: what the environment's own
     `mistake(random)` gives, else a click beside everything. The number of such leading steps stands in `parts["mistakes"]`, and
-    training gives them no loss. The list of regions is empty unless `regions` is set. Raises TypeError when the environment
-    cannot demonstrate, or has no regions where they are needed.
+    training gives them no loss.
+
+    The list of regions is empty unless `regions` is set; it has None for a screenshot whose SHA-256 is in `known`, and from the
+    second time on that a screenshot is seen. `final` False spares an environment that can do without it the last screen of an
+    episode that it has ended. Raises TypeError when the environment cannot demonstrate, or has no regions where they are needed.
     """
     if not isinstance(environment, Demonstrator):
         raise TypeError(f"{type(environment).__name__} cannot demonstrate: it has no method solve()")
     needs_regions = regions or (mistakes is not None and not isinstance(environment, HasMistakes))
     if needs_regions and not isinstance(environment, HasRegions):
         raise TypeError(f"{type(environment).__name__} has no method regions()")
-    recorder = _Recorder(environment, limits, regions)
+    if isinstance(environment, HasFinalScreen):
+        environment.final_screen = final
+    recorder = _Recorder(environment, limits, regions, known)
     maximum = task.max_steps if limits.max_steps is None else limits.max_steps
     wrong = 0
     reward, error = None, None

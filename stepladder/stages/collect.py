@@ -9,7 +9,8 @@
 
 Each demonstration is a function of its task and seed alone, so that a collection which was killed and started again ends with the
 same set as one that was not; only the order of the lines, and the regions of screens whose trajectory was lost, may differ.
-Workers play, this process alone writes.
+Workers play, this process alone writes. The screen on which a demonstration ended is left out where the environment allows it:
+nothing learns from it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from stepladder.envs.browser.catalogue import train_seeds
 from stepladder.images import ImageStore
 from stepladder.interfaces import Environment
 from stepladder.progress import Progress
-from stepladder.rollout.demonstrate import Regions, run_demonstration
+from stepladder.rollout.demonstrate import Seen, run_demonstration
 from stepladder.rollout.group import EpisodeJob, play_many
 from stepladder.rollout.pool import close_environments, open_environments, opener
 from stepladder.run import Run, write_json
@@ -42,7 +43,7 @@ from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks, task_set_hash
 from stepladder.types import Limits, Trajectory
 
-Demonstration = tuple[Trajectory, list[Regions]]
+Demonstration = tuple[Trajectory, list[Seen]]
 #: Most jobs that are handed out at once.
 CHUNK = 20
 #: Workers that may die before the collection gives up.
@@ -207,7 +208,7 @@ class _Writer:
         trajectory, regions = demonstration
         if trajectory.success:
             for step, seen in zip(trajectory.steps, regions, strict=False):
-                if step.observation.screenshot is not None:
+                if step.observation.screenshot is not None and seen is not None:
                     self.regions.append(step.observation.screenshot, seen)
             self.kept.append(trajectory)
         else:
@@ -260,7 +261,10 @@ class _Crew:
         if kind == "next":
             chunk = self.waiting.take(content)
             worker.jobs |= {_key(job.task.id, job.seed): job for job in chunk}
-            worker.connection.send(chunk)
+            try:
+                worker.connection.send(chunk)
+            except OSError:  # it died after it had asked
+                self._bury(worker)
         elif kind == "demonstration":
             self.writer.keep(content)
             worker.jobs.pop(_key(content[0].task.id, content[0].seed))
@@ -320,6 +324,9 @@ class _Workplace:
         self.images = ImageStore(orders.images, cache=0)
         self.environments: dict[str, list[Environment]] = {}
         self.lock = asyncio.Lock()
+        #: SHA-256 of the pictures whose regions the parent has got from this worker and keeps. The parent takes what it is sent in
+        #: order, so that whoever dies, no demonstration is kept before the regions that it relies on.
+        self.known: set[str] = set()
 
     async def run(self) -> None:
         try:
@@ -360,11 +367,21 @@ class _Workplace:
     async def _play(self, environment: Environment, job: EpisodeJob) -> Demonstration:
         mistakes = has_mistake(job.task.id, job.seed, self.orders.mistakes)
         return await run_demonstration(
-            environment, job.task, job.seed, limits=Limits(), mistakes=mistakes, regions=self.orders.regions
+            environment,
+            job.task,
+            job.seed,
+            limits=Limits(),
+            mistakes=mistakes,
+            regions=self.orders.regions,
+            known=self.known,
+            final=False,
         )
 
     def _send(self, demonstration: Demonstration) -> None:
         self.connection.send(("demonstration", demonstration))
+        trajectory, _ = demonstration
+        if self.orders.regions and trajectory.success:  # the parent keeps the regions of those alone
+            self.known |= {step.observation.screenshot.sha256 for step in trajectory.steps if step.observation.screenshot}
 
 
 def _environment_failed(demonstration: Demonstration) -> bool:

@@ -22,7 +22,7 @@ from stepladder.envs.browser.oracles.mistakes import find_mistake
 from stepladder.envs.browser.page import Page
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
-from stepladder.types import Action, Task
+from stepladder.types import Action, Observation, Task
 
 #: Once per loaded page: no time limit, no countdown, no score beside the page, no cover over it, nothing that moves by CSS. The
 #: pictures of the page's styles are loaded beforehand: an icon that is still on its way changes the pixels, and one whose hover
@@ -122,6 +122,10 @@ class MiniWobEnvironment(BrowserEnvironment):
             raise ValueError(f"step_seconds is {step_seconds}; it must be 0 or more")
         self.step_seconds = step_seconds
         self.raw_reward = 0.0
+        #: Whether the screen on which an episode has ended is shown. Without it the last observation has no screenshot, no tree and
+        #: no state key, which saves a third of all frames of short episodes.
+        self.final_screen = True
+        self._ended = False
         self._pages = catalogue.html_directory().as_uri() + "/"
         self._loaded: tuple[Page, str] | None = None
 
@@ -169,7 +173,7 @@ class MiniWobEnvironment(BrowserEnvironment):
             await self._load(page, entry.name)
             instruction = await page.evaluate(start)
         self._loaded = (page, task.id)
-        self.raw_reward = 0.0
+        self.raw_reward, self._ended = 0.0, False
         return dataclasses.replace(task, instruction=instruction)
 
     async def _load(self, page: Page, name: str) -> None:
@@ -190,9 +194,19 @@ class MiniWobEnvironment(BrowserEnvironment):
 
     async def _pass_time(self, seconds: float) -> None:
         """Let page time go on, unless the episode has ended: the last screenshot shows the state that was graded."""
-        await self._current().evaluate(f"({self.finished_script}) || stepladderClock.advance({1000 * seconds})")
+        await self._grade(f"({self.finished_script}) || stepladderClock.advance({1000 * seconds})")
+
+    async def _grade(self, first: str = "0") -> None:
+        """Evaluate `first` and ask whether the episode has ended and for its reward, which do not change after that."""
+        graded = await self._current().evaluate(f"({first}, ({self.finished_script}) ? WOB_RAW_REWARD_GLOBAL : null)")
+        self._ended, self.raw_reward = graded is not None, float(graded or 0)
+
+    async def _observe_page(self, page: Page) -> Observation:
+        if self._ended and not self.final_screen and self._last is not None:
+            return Observation(None, None, self._text(), self._last.url, "", done=True)
+        return await super()._observe_page(page)
 
     async def _score(self) -> float:
-        reward = await self._current().evaluate(f"({self.finished_script}) ? WOB_RAW_REWARD_GLOBAL : 0")
-        self.raw_reward = float(reward)
+        if not self._ended:
+            await self._grade()
         return float(self.raw_reward > 0)
