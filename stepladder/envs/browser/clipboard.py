@@ -1,7 +1,8 @@
 """A clipboard for every browser context: Chromium has one for all of them.
 
 What an episode copies is read back at once and kept with its context; before it pastes, its own text is put back. A page of the
-host's own does both, by the same keys.
+host's own does both, by the same keys. Only what a page copies by script (a "copy" button) is read a moment later, when the page is
+looked at: episodes that share a browser and copy or paste in that moment can get each other's text.
 """
 
 from __future__ import annotations

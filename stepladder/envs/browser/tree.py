@@ -224,7 +224,7 @@ _STATES = ("focused", "checked", "selected", "expanded", "disabled", "pressed", 
 
 
 def parse_regions(found: list[list[Any]]) -> tuple[Region, ...]:
-    """The answer of `stepladder.regions()`."""
+    """The answer of `stepladder.regions()`: of the page's own document, without frames (iframe) and shadow trees."""
     return tuple(
         Region(text, kind, _box(box), _box(target) if target else None, target_kind, tuple(states))
         for text, kind, box, target, target_kind, states in found
@@ -234,7 +234,8 @@ def parse_regions(found: list[list[Any]]) -> tuple[Region, ...]:
 async def accessibility_tree(page: Page) -> tuple[Element, ...]:
     """The page's accessibility tree in document order, at most MAX_ELEMENTS nodes; boxes are cut to the screen.
 
-    Nodes that say nothing (unnamed groups, text boxes within lines) are left out and their children move up.
+    Nodes that say nothing (unnamed groups, text boxes within lines) are left out and their children move up. Shadow trees are in
+    it; what lies within a frame (iframe) is not, the frame itself is one element.
     """
     asked_tree = page.request("Accessibility.getFullAXTree")
     asked_boxes = page.request("DOMSnapshot.captureSnapshot", {"computedStyles": []})
