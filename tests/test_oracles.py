@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from stepladder.envs.browser.oracles.dragging import place_index
 from stepladder.envs.browser.oracles.email import read_request
 from stepladder.envs.browser.oracles.games import chance, winner
 from stepladder.envs.browser.oracles.reading import arithmetic, ordinal, quoted, solve_for_x
+from stepladder.envs.browser.oracles.screen import Screen, Turn, press
 from stepladder.envs.browser.oracles.visual import corners, fits
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
@@ -101,6 +103,27 @@ def test_a_demonstrator_that_does_not_find_its_button_gives_up() -> None:
         finally:
             await environment.close()
 
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("mistake", "name"), [("nowhere.value", "ScriptError"), ("({a: 1})", "KeyError")])
+def test_a_mistake_of_a_demonstrator_names_task_and_seed(monkeypatch: pytest.MonkeyPatch, mistake: str, name: str) -> None:
+    async def mistaken(screen: Screen, instruction: str) -> AsyncIterator[Turn]:
+        found = await screen.evaluate(mistake)
+        yield press(found["key"], why="Never.")
+
+    async def run() -> None:
+        environment = MiniWobEnvironment(ImageStore(), deadline=120.0)
+        try:
+            await environment.reset(catalogue.task("click-test"), 7)
+            _, action = await anext(environment.solve())
+            assert action.kind == "fail"
+            assert f"click-test fails at seed 7: {name}" in action.text
+            await environment.reset(catalogue.task("click-test"), 8)  # the environment goes on
+        finally:
+            await environment.close()
+
+    monkeypatch.setitem(ORACLES, "click-test", mistaken)
     asyncio.run(run())
 
 

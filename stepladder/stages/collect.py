@@ -62,7 +62,7 @@ class CollectConfig:
     mistakes: float = 0.25
     regions: bool = True
     workers: int = 2
-    environments: int = 4
+    environments: int = 2
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -129,7 +129,7 @@ def collect(
     mistakes: float = 0.25,
     regions: bool = True,
     workers: int = 2,
-    environments: int = 4,
+    environments: int = 2,
     options: Mapping[str, Any] | None = None,
     show: bool = True,
 ) -> Collected:

@@ -19,7 +19,7 @@ from stepladder.envs.browser.environment import BrowserEnvironment
 from stepladder.envs.browser.host import BrowserHost
 from stepladder.envs.browser.oracles import ORACLES, OracleError, Screen, Turn
 from stepladder.envs.browser.oracles.mistakes import find_mistake
-from stepladder.envs.browser.page import Page
+from stepladder.envs.browser.page import Page, ScriptError
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.types import Action, Observation, Task
@@ -69,6 +69,11 @@ def style_pictures(page: Path) -> tuple[str, ...]:
     sheets = [page, *((page.parent / name).resolve() for name in _LINKED_STYLE.findall(html))]
     pictures = [(sheet.parent / name).resolve() for sheet in sheets for name in _PICTURE.findall(sheet.read_text(encoding="utf-8"))]
     return tuple(dict.fromkeys(picture.as_uri() for picture in pictures if picture.exists()))
+
+
+def give_up(reason: str) -> Turn:
+    """The last turn of a demonstrator that cannot go on."""
+    return f"This cannot be done: {reason}\nAction: Give up.", Action("fail", text=reason)
 
 
 class MiniWobEnvironment(BrowserEnvironment):
@@ -126,6 +131,7 @@ class MiniWobEnvironment(BrowserEnvironment):
         #: no state key, which saves a third of all frames of short episodes.
         self.final_screen = True
         self._ended = False
+        self._seed = 0
         self._pages = catalogue.html_directory().as_uri() + "/"
         self._loaded: tuple[Page, str] | None = None
 
@@ -135,8 +141,8 @@ class MiniWobEnvironment(BrowserEnvironment):
         return catalogue.tasks(names)
 
     async def solve(self) -> AsyncIterator[Turn]:
-        """The demonstration for the present task: (thought, action) one by one. A demonstrator that does not find what it expects
-        gives up with a `fail` action. Raises EnvironmentFailure for a task without demonstrator."""
+        """The demonstration for the present task: (thought, action) one by one. A demonstrator that does not find what it expects,
+        or that has a mistake, gives up with a `fail` action. Raises EnvironmentFailure for a task without demonstrator."""
         oracle = ORACLES.get(self.task.id)
         if oracle is None:
             near = difflib.get_close_matches(self.task.id, ORACLES, n=1)
@@ -145,7 +151,10 @@ class MiniWobEnvironment(BrowserEnvironment):
             async for turn in oracle(Screen(self), self.task.instruction):
                 yield turn
         except OracleError as error:
-            yield f"This cannot be done: {error}\nAction: Give up.", Action("fail", text=str(error))
+            yield give_up(str(error))
+        except (ScriptError, LookupError, ValueError, TypeError) as error:
+            # A mistake of the demonstrator and not of the environment, which would be played again in vain.
+            yield give_up(f"the demonstrator of {self.task.id} fails at seed {self._seed}: {type(error).__name__}: {error}")
 
     async def mistake(self, random: Random) -> Turn | None:
         """A wrong step that fits the present state and does no harm: `solve` still succeeds after it. None where there is none."""
@@ -173,7 +182,7 @@ class MiniWobEnvironment(BrowserEnvironment):
             await self._load(page, entry.name)
             instruction = await page.evaluate(start)
         self._loaded = (page, task.id)
-        self.raw_reward, self._ended = 0.0, False
+        self.raw_reward, self._ended, self._seed = 0.0, False, seed
         return dataclasses.replace(task, instruction=instruction)
 
     async def _load(self, page: Page, name: str) -> None:
