@@ -73,16 +73,19 @@ def test_an_environment_of_ones_own(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "runs/counter/report.json").read_text())
     assert (found["rungs"][0]["success"], found["rungs"][0]["n"]) == (1.0, 5)
     assert "20 demonstrations" in stepladder(collect, tmp_path)
+    run([sys.executable, "-c", blocks("add-an-environment.md", "python")[1]], tmp_path)
 
 
 def test_an_agent_of_ones_own(tmp_path: Path) -> None:
-    agent, play = blocks("add-an-agent.md", "python")
+    agent, play, check = blocks("add-an-agent.md", "python")
     (tmp_path / "plain.py").write_text(agent)
     (tmp_path / "play.py").write_text(play)
     lines = run([sys.executable, "play.py"], tmp_path).splitlines()
     assert lines[0].endswith("None")
     assert "unknown action 'jump'" in lines[1]
     assert len(lines) == 3
+    assert run([sys.executable, "-c", check], tmp_path) == "['click', 'done', 'type']\n"
+    stepladder("stepladder eval random --set dialect=plain:PlainAgent --tasks forms:login --episodes 1", tmp_path)
 
 
 def test_evaluation_in_python(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ ACTIONS = (
     Action("mouse_down", x=10, y=20),
     Action("mouse_up", x=10, y=20),
     Action("scroll", x=80, y=100, amount=-3),
+    Action("type", text="hello world"),
     Action("type", text='Größe "5", {x} <b>\n\\'),
     Action("key", keys=("ctrl", "a")),
     Action("key_down", keys=("shift",)),
