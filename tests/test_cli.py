@@ -128,6 +128,14 @@ def test_evaluation_tells_its_result_and_why_episodes_are_missing(tmp_path: Path
     assert f"report: {tmp_path / 'mended' / 'report.html'}" in output
 
 
+def test_the_agent_of_an_evaluation_is_set() -> None:
+    result = runner.invoke(cli.app, ["eval", "--settings", "--set", "agent.system=full", "--set", "agent.grid=1"])
+    lines = result.output.splitlines()
+    for line in ("agent.system=full", "agent.grid=1", "agent.thought=none"):
+        assert line in lines
+    assert "agent=None" in runner.invoke(cli.app, ["eval", "--settings"]).output.splitlines()
+
+
 @pytest.mark.parametrize("name", ["collect", "eval"])
 def test_settings_are_listed_and_changed(name: str) -> None:
     result = runner.invoke(cli.app, [name, "--settings", "--episodes", "7", "--set", "environments=3"])

@@ -18,7 +18,7 @@ from stepladder.report.frames import describe_action, draw_action, frames, outco
 from stepladder.report.markdown import table
 from stepladder.report.words import duration, percent
 from stepladder.results import summarise
-from stepladder.stats import wilson_interval
+from stepladder.stats import success_rate, wilson_interval
 from stepladder.types import Action
 
 VOID = {"meta", "img", "br", "path", "use", "link", "rect", "circle"}
@@ -122,6 +122,15 @@ def test_text_from_outside_is_escaped(tmp_path: Path) -> None:
 def test_a_report_without_anything_is_still_a_report(tmp_path: Path) -> None:
     write_report(tmp_path, Report("Nothing", "yet", (), {}, 0.0))
     assert json.loads((tmp_path / "report.json").read_text())["rungs"] == []
+
+
+def test_a_rate_of_nothing_is_null(tmp_path: Path) -> None:
+    perception = {"read_word": {"known": success_rate(0, 0)}}
+    write_report(tmp_path, Report("Nothing", "asked", (), {}, 0.0, perception=perception))
+    rate = json.loads((tmp_path / "report.json").read_text())["perception"]["read_word"]["known"]
+    assert (rate["rate"], rate["n"]) == (None, 0)
+    assert "NaN" not in (tmp_path / "report.json").read_text()
+    assert "| read word | – |" in (tmp_path / "report.md").read_text()
 
 
 def test_a_later_report_leaves_no_pictures_of_the_earlier_one(tmp_path: Path) -> None:

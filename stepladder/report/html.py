@@ -221,7 +221,7 @@ def _figures(strip: Strip, data: Report) -> Iterator[str]:
 
 def _missing(data: Report) -> Iterator[str]:
     rows = "".join(
-        f'<tr><th>{escape(name)}</th><td class="num">{count:,}</td><td class="message">{escape(error)}</td></tr>'
+        f'<tr><th>{escape(name)}</th><td class="num">{count:,}</td><td>{escape(error)}</td></tr>'
         for name, error, count in errors_of(data)
     )
     if rows:
