@@ -65,11 +65,15 @@ def collect(
     settings: ShowSettings = False,
 ) -> None:
     """Demonstrations by the environments' own solutions, for behaviour cloning and perception."""
+    from stepladder.rollout.pool import check_options
     from stepladder.stages import collect as stage
     from stepladder.tasks import check_demonstrators, load_tasks
 
     config = _configured(stage.CollectConfig(), set_, settings, tasks=tasks, output=output, episodes=episodes)
-    check_demonstrators(load_tasks(config.tasks, split="train"))
+    found_tasks = load_tasks(config.tasks, split="train")
+    check_demonstrators(found_tasks)
+    for kind in {task.env for task in found_tasks}:  # here and not in every process that collects
+        check_options(kind, config.options)
     found = stage.main(config)
     kept = sum(found.kept.values())
     _say(

@@ -51,6 +51,7 @@ def test_tasks_are_listed_with_their_hash() -> None:
         (("eval", "nowhere"), "'nowhere' is neither a checkpoint directory nor one of random, idle, oracle"),
         (("eval", "random", "--episodes", "0"), "episodes is 0; it must be at least 1"),
         (("eval", "random", "--set", 'options={"heigth":224}'), "'miniwob' has no option 'heigth'; did you mean 'height'?"),
+        (("collect", "--tasks", "forms:login", "--set", 'options={"heigth":224}'), "'forms' has no option 'heigth'"),
         (("eval", "random", "--set", "options=5"), "options is '5'; it must be a dict such as"),
         (("eval", "random", "--tasks", "env:json:Foo"), "module 'json' has no 'Foo'"),
         (("eval", "random", "--tasks", "env:json:JSONDecoder"), "has no class method tasks()"),
