@@ -142,20 +142,6 @@ def test_the_final_screen_can_be_left_out() -> None:
     with_environment(use)
 
 
-def test_the_final_screen_can_be_left_out() -> None:
-    async def use(environment: MiniWobEnvironment) -> None:
-        environment.final_screen = False
-        for reward, seed in ((1, 3), (1, 4)):
-            first = await environment.reset(catalogue.task("click-test-2"), seed)
-            assert first.screenshot is not None, "an episode that follows an ended one begins as any other"
-            _, action = await anext(environment.solve())
-            last = await environment.step(action)
-            assert (last.screenshot, last.done) == (None, True)
-            assert await environment.evaluate() == environment.raw_reward == reward
-
-    with_environment(use)
-
-
 def test_unknown_tasks_and_settings_are_failures_that_name_them() -> None:
     async def use(environment: MiniWobEnvironment) -> None:
         task = catalogue.task("click-test")

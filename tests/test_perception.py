@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepladder.codec import from_json, to_json
-from stepladder.data.copying import copy_items, typed_from_instruction
+from stepladder.data.copying import Copying, typed_from_instruction
 from stepladder.data.perception import KINDS, Kind, edit_distance, items, score
 from stepladder.data.regions import RegionStore
 from stepladder.data.screens import screen
@@ -74,12 +74,20 @@ def test_items_are_the_same_for_equal_seeds() -> None:
 
 
 def test_no_item_asks_for_a_word_that_stands_twice() -> None:
-    regions = [*button("Save", 5, 5), *button("save", 5, 60), *button("Save As", 5, 100), *button("Open", 5, 150)]
-    asked = questions(of_kind("grounding", regions))
+    regions = [*button("Save", 5, 5), *button("save", 5, 40), *button("Save", 5, 75), *button("Save As", 5, 110)]
+    asked = questions(of_kind("grounding", [*regions, *button("Open", 5, 150)]))
     assert 'Click on "Open".' in asked
     assert 'Click on "Save".' not in asked
-    assert 'Click on "save".' not in asked
+    assert 'Click on "save".' in asked, "an instruction tells capitals apart"
     assert {'Click on "As".', 'Click on "Save As".'} & set(asked)
+
+
+def test_what_can_be_used_is_asked_for_first() -> None:
+    text = [Region(word, "word", (5.0, 100.0 + 12 * i, 40.0, 11.0)) for i, word in enumerate(("dolor", "sit", "amet", "vel"))]
+    regions = [*text, *button("Open", 5, 10), *button("Close", 5, 50)]
+    for seed in range(20):
+        asked = {item.task.instruction for item in items(IMAGE, regions, Random(seed), 2, kinds={"grounding": 1.0})}
+        assert asked == {'Click on "Open".', 'Click on "Close".'}
 
 
 def test_a_part_of_a_widget_is_the_same_place() -> None:
@@ -94,7 +102,7 @@ def test_targets_are_unambiguous_on_drawn_screens() -> None:
             quoted = re.fullmatch(r'Click on "(.*)"\.', item.task.instruction)
             if quoted is None:
                 continue
-            same = [r for r in regions if r.kind == "word" and r.text.casefold() == quoted[1].casefold()]
+            same = [r for r in regions if r.kind == "word" and r.text == quoted[1]]
             assert len({r.target or r.box for r in same}) <= 1
 
 
@@ -240,7 +248,8 @@ LOGIN = demonstration(
 def test_copy_items_replace_strings_everywhere() -> None:
     assert typed_from_instruction(LOGIN) == [1, 3]
     seen = set()
-    for item in copy_items(Random(0), [LOGIN], 60):
+    copying, random = Copying([LOGIN]), Random(0)
+    for item in [copying.draw(random) for _ in range(60)]:
         last = item.steps[-1]
         assert last.action is not None
         assert last.action.kind == "type"
@@ -255,15 +264,14 @@ def test_copy_items_replace_strings_everywhere() -> None:
             assert earlier.action is not None
             assert earlier.action.text == quoted[0]
             assert f'"{quoted[0]}"' in earlier.thought
-        assert "ann" not in item.task.instruction.split('"')[1::2]
         assert item.task.tags == ("copying",)
         seen.add(item.task.instruction)
-    assert len(seen) == 60
+    assert len(seen) >= 55
 
 
 def test_copied_text_without_quotes_and_of_several_words() -> None:
     plain = demonstration("Type blue sky into the annex field", Action("type", text="blue sky"))
-    (item,) = copy_items(Random(0), [plain], 1)
+    item = Copying([plain]).draw(Random(0))
     action = item.steps[0].action
     assert action is not None
     assert len(action.text.split()) == 2
@@ -274,13 +282,23 @@ def test_copying_skips_what_cannot_be_copied() -> None:
     part_of_word = demonstration("Type annex", Action("type", text="ann"))
     sum_of_two = demonstration("Solve the sum", Action("type", text="12"))
     assert typed_from_instruction(part_of_word) == []
-    found = copy_items(Random(0), [part_of_word, sum_of_two, LOGIN], 20)
+    copying, random = Copying([part_of_word, sum_of_two, LOGIN]), Random(0)
+    found = [copying.draw(random) for _ in range(20)]
     assert {item.task.id for item in found} == {"login"}
     assert {len(item.steps) for item in found} <= {2, 4}
     with pytest.raises(ValueError, match="none of 2 demonstrations"):
-        copy_items(Random(0), [part_of_word, sum_of_two], 1)
+        Copying([part_of_word, sum_of_two])
     with pytest.raises(ValueError, match="none of 0"):
-        copy_items(Random(0), [], 1)
+        Copying([])
+
+
+def test_copied_words_are_often_those_that_demonstrations_quote() -> None:
+    names = ["Myron", "Leonie", "Olin"]
+    copying = Copying([demonstration(f'Enter "{name}" into the field.', Action("type", text=name)) for name in names])
+    random = Random(0)
+    typed = [item.steps[-1].action.text for item in (copying.draw(random) for _ in range(300)) if item.steps[-1].action]
+    for name in names:
+        assert 15 <= typed.count(name) <= 60
 
 
 regions_strategy = st.lists(

@@ -50,6 +50,18 @@ def test_boxes_lie_on_the_screen_and_contain_ink(split: Split) -> None:
             assert (part != part[0]).any(), region
 
 
+def test_known_words_are_drawn_most_often_and_once_a_screen_below_the_top() -> None:
+    known, found = ["Alpha", "Beta", "Gamma", "Delta", "Omega", "Sigma", "Kappa", "Theta", "Lambda", "Rho", "Chi", "Psi"], []
+    for seed in range(40):
+        drawn = words_of(screen(Random(seed), known=known, top=50)[1])
+        assert len({region.text for region in drawn}) == len(drawn)
+        assert all(region.box[1] >= 50 for region in drawn)
+        found += [region.text for region in drawn]
+    assert sum(text in known for text in found) > 0.6 * len(found)
+    unseen = [region.text for seed in range(40) for region in words_of(screen(Random(seed), "heldout_words", known=known)[1])]
+    assert not set(unseen) & set(known)
+
+
 def test_words_do_not_overlap() -> None:
     for seed in range(40):
         found = words_of(screen(Random(seed))[1])

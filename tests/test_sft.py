@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,14 +34,14 @@ TINY = SftConfig(
     ranks=1,
     save_every=3,
     questions=2,
-    reading=1,
+    practice_questions=3,
     ignore_above=0.0,
     screens=20,
     model=SmallModel(hidden=48, layers=1, heads=2, key_value_heads=1, vision_hidden=32, vision_layers=2, vision_heads=2),
     copying=PhaseConfig(steps=4, batch=8, lr=1e-3, score_every=2),
-    perception=PhaseConfig(steps=6, batch=6, lr=1e-3, score_every=3, **LOOK),
-    cloning_frozen=PhaseConfig(steps=4, batch=6, lr=1e-3, score_every=2, decay=0.0),
-    cloning=PhaseConfig(steps=12, batch=6, lr=1e-3, score_every=4, word=0.3, letters=0.1, centre=1.0),
+    perception=PhaseConfig(steps=6, batch=6, practice=2, lr=1e-3, score_every=3, **LOOK),
+    cloning_frozen=PhaseConfig(steps=4, batch=6, practice=3, copies=2, lr=1e-3, score_every=2, decay=0.0),
+    cloning=PhaseConfig(steps=12, batch=6, practice=1, lr=1e-3, score_every=4, word=0.3, letters=0.1, centre=1.0),
 )
 
 
@@ -106,6 +107,46 @@ def test_two_ranks_learn_from_the_same_updates(demonstrations: Path, tmp_path: P
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+def test_accumulation_changes_no_loss(demonstrations: Path, tmp_path: Path) -> None:
+    losses = []
+    for pieces in (1, 3):
+        config = replace(TINY, demonstrations=demonstrations, output=tmp_path / str(pieces), bf16=False)
+        phases = {name: replace(getattr(TINY, name), accumulate=pieces) for name in ("copying", "perception", "cloning")}
+        main(replace(config, **phases), show=False)
+        records = read_metrics(config.output)
+        losses.append([record[key] for record in records for key in ("ce", "word", "centre") if key in record])
+    assert losses[0] == pytest.approx(losses[1], rel=5e-3)
+
+
+def test_the_order_of_collection_changes_no_weight(demonstrations: Path, undisturbed: Path, tmp_path: Path) -> None:
+    turned = tmp_path / "collect"
+    shutil.copytree(demonstrations, turned, ignore=shutil.ignore_patterns("*.index", "*.lock"))
+    lines = (turned / "trajectories.jsonl").read_text().splitlines(keepends=True)
+    (turned / "trajectories.jsonl").write_text("".join(reversed(lines)))
+    found = weights(main(replace(TINY, demonstrations=turned, output=tmp_path / "sft"), show=False))
+    for name, value in weights(undisturbed).items():
+        assert value.equal(found[name]), name  # type: ignore[attr-defined]
+
+
+def test_a_history_of_several_screenshots_can_be_learned(demonstrations: Path, tmp_path: Path) -> None:
+    config = replace(TINY, demonstrations=demonstrations, output=tmp_path / "sft", agent=AgentOptions(screenshots=2))
+    checkpoint = main(config, show=False)
+    assert AgentOptions.of_checkpoint(checkpoint).screenshots == 2
+    assert [record["ce"] > 0 for record in read_metrics(config.output, "cloning")] == [True] * 3
+
+
+def test_what_cannot_be_learned_from_is_told(demonstrations: Path, tmp_path: Path) -> None:
+    phase = replace(TINY.cloning, practice=7)
+    with pytest.raises(ConfigError, match=r"cloning: practice is 7"):
+        main(replace(TINY, demonstrations=demonstrations, output=tmp_path / "practice", cloning=phase), show=False)
+    phase = replace(TINY.copying, batch=2, accumulate=3)
+    with pytest.raises(ConfigError, match=r"copying: batch 2 is too small"):
+        main(replace(TINY, demonstrations=demonstrations, output=tmp_path / "batch", copying=phase), show=False)
+    collect(CollectConfig(tasks="forms:click-button", output=tmp_path / "few", episodes=2, workers=1), show=False)
+    with pytest.raises(ConfigError, match="held back for validation"):
+        main(replace(TINY, demonstrations=tmp_path / "few", output=tmp_path / "few-sft"), show=False)
+
+
 def test_missing_demonstrations_and_unknown_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="stepladder collect"):
         main(replace(TINY, demonstrations=tmp_path / "nothing"))
@@ -114,13 +155,10 @@ def test_missing_demonstrations_and_unknown_settings_are_named(tmp_path: Path) -
 
 
 def test_a_changed_setting_is_refused_in_an_old_directory(undisturbed: Path, demonstrations: Path) -> None:
-    (undisturbed / "keep").touch()
-    moved = undisturbed.rename(undisturbed.parent / "aside")
-    try:
-        with pytest.raises(ConfigError, match="questions was 2 and is now 3"):
-            main(replace(TINY, demonstrations=demonstrations, output=undisturbed.parent, questions=3), show=False)
-    finally:
-        moved.rename(undisturbed)
+    same = replace(TINY, demonstrations=demonstrations, output=undisturbed.parent)
+    assert main(same, show=False) == undisturbed
+    with pytest.raises(ConfigError, match="questions was 2 and is now 3"):
+        main(replace(same, questions=3), show=False)
 
 
 LEARN = replace(

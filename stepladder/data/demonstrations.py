@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,7 +42,8 @@ class DemonstratedStep:
 
 
 class Demonstrations:
-    """Successful trajectories, split into train and validation by their id, so that the split never moves.
+    """Successful trajectories, split into train and validation by their id, so that the split never moves, and in the order of
+    task and seed, so that nothing depends on the order in which they were collected.
 
     Leading wrong steps (`parts["mistakes"]`) are history for the steps after them and are never imitated. `regions` gives what is
     known about a screenshot. Raises ValueError when there is nothing to learn from.
@@ -53,9 +55,8 @@ class Demonstrations:
         self.validation: list[DemonstratedStep] = []
         self.instructions: list[str] = []
         self.count = 0
-        for trajectory in trajectories:
-            if not trajectory.success:
-                continue
+        successes = (trajectory for trajectory in trajectories if trajectory.success)
+        for trajectory in sorted(successes, key=lambda t: (t.task.id, t.seed, t.id)):
             self.count += 1
             self.instructions.append(trajectory.task.instruction)
             wrong = int(trajectory.parts.get("mistakes", 0))
@@ -79,15 +80,24 @@ class Demonstrations:
 
     def words(self) -> Counter[str]:
         """How often each visible word stands on the training screenshots (each distinct screenshot once)."""
-        counted: Counter[str] = Counter()
-        seen: set[str] = set()
-        for steps in self.train.values():
-            for step in steps:
-                image = step.screenshot
-                if image.sha256 not in seen:
-                    seen.add(image.sha256)
-                    counted.update(region.text for region in self.regions(image) if region.kind in ("word", "color"))
-        return counted
+        return self._counted[0]
+
+    def labels(self) -> Counter[str]:
+        """How often each word stands on something that can be clicked; counted as `words` are."""
+        return self._counted[1]
+
+    @functools.cached_property
+    def _counted(self) -> tuple[Counter[str], Counter[str]]:
+        words: Counter[str] = Counter()
+        labels: Counter[str] = Counter()
+        images = {step.screenshot.sha256: step.screenshot for steps in self.train.values() for step in steps}
+        for image in images.values():
+            for region in self.regions(image):
+                if region.kind in ("word", "color"):
+                    words[region.text] += 1
+                    if region.target is not None:
+                        labels[region.text] += 1
+        return words, labels
 
 
 def held_back(identifier: str) -> bool:

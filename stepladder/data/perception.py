@@ -13,10 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, Literal
 
-from stepladder.data.copying import copy_items
 from stepladder.types import Action, Box, ImageRef, Observation, Region, Step, Task, Trajectory
-
-__all__ = ["KINDS", "Kind", "copy_items", "edit_distance", "items", "score"]
 
 Kind = Literal["grounding", "reading", "state"]
 KINDS: dict[Kind, float] = {"grounding": 0.6, "reading": 0.22, "state": 0.18}
@@ -27,22 +24,24 @@ LONGEST_VALUE = 24
 WIDGET_NAMES = {
     "textbox": "text field",
     "password": "password field",
-    "textarea": "text area",
+    "textarea": "textarea",
     "checkbox": "checkbox",
-    "radio": "radio button",
-    "select": "drop-down menu",
+    "radio": "radio",
+    "select": "select",
     "slider": "slider",
-    "close": "close button",
+    "button": "button",
+    "close": "x",
 }
 
 
 class _Question:
     """What is asked, the action that answers it, and what `score` needs to know."""
 
-    __slots__ = ("action", "check", "kind", "text")
+    __slots__ = ("action", "check", "first", "kind", "text")
 
-    def __init__(self, kind: Kind, text: str, action: Action, check: Mapping[str, Any]) -> None:
-        self.kind, self.text, self.action, self.check = kind, text, action, check
+    def __init__(self, kind: Kind, text: str, action: Action, check: Mapping[str, Any], first: bool = False) -> None:
+        """A question of `first` rank is asked before the others of its kind."""
+        self.kind, self.text, self.action, self.check, self.first = kind, text, action, check, first
 
 
 def items(
@@ -57,7 +56,8 @@ def items(
     """At most `count` different items about one screenshot; fewer when the screen has not more to ask for.
 
     `kinds` weighs the kinds (default: `KINDS`), `grid` is the rounding of places in thousandths of the screen. Nothing is asked
-    that has two answers: a word that stands in two places, a widget hidden below another.
+    that has two answers: a word that stands in two places, a widget hidden below another. What can be used (a button's label, a
+    link, a widget) is asked for before plain text: a page has many words and few that an agent will be told to click.
     """
     makers: dict[Kind, Callable[[], Iterator[_Question]]] = {
         "grounding": lambda: _grounding(image, regions),
@@ -75,6 +75,7 @@ def items(
         if kind not in waiting:
             waiting[kind] = list(makers[kind]())
             random.shuffle(waiting[kind])
+            waiting[kind].sort(key=lambda question: question.first)
         if waiting[kind]:
             found.append(_item(image, waiting[kind].pop()))
         else:
@@ -145,35 +146,35 @@ def _several(boxes: set[Box]) -> bool:
     return any(not (_contains(first, other) or _contains(other, first)) for first in boxes for other in boxes)
 
 
-def _click_question(image: ImageRef, text: str, box: Box) -> _Question:
+def _click_question(text: str, box: Box, first: bool) -> _Question:
     x, y = _center(box)
-    return _Question("grounding", text, Action("click", x, y), {"box": list(box)})
+    return _Question("grounding", text, Action("click", x, y), {"box": list(box)}, first)
 
 
 def _grounding(image: ImageRef, regions: Sequence[Region]) -> Iterator[_Question]:
     places: defaultdict[str, set[Box]] = defaultdict(set)
     for region in regions:
-        for word in region.text.casefold().split():
+        for word in region.text.split():
             places[_bare(word)].add(region.target or region.box)
     asked: set[str] = set()
     for region in regions:
         text = _bare(region.text)
-        words = [_bare(word) for word in text.casefold().split()]
+        words = [_bare(word) for word in text.split()]
         box = region.target or region.box
         # A label of several words is as ambiguous as its rarest word.
-        if not text or text.casefold() in asked or all(_several(places[word]) for word in words):
+        if not text or text in asked or all(_several(places[word]) for word in words):
             continue
         if region.kind in ("password", "textbox", "textarea", "slider", "close") or len(text) > LONGEST_VALUE:
             continue
-        asked.add(text.casefold())
+        asked.add(text)
         if _reachable(image, box, regions):
-            yield _click_question(image, f'Click on "{text}".', box)
+            yield _click_question(f'Click on "{text}".', box, first=region.target is not None or region.kind != "word")
     widgets = [region for region in regions if region.kind in WIDGET_NAMES]
     alone = Counter(region.kind for region in widgets)
     for region in widgets:
         box = region.target or region.box
         if alone[region.kind] == 1 and _reachable(image, box, regions):
-            yield _click_question(image, f"Click on the {WIDGET_NAMES[region.kind]}.", box)
+            yield _click_question(f"Click on the {WIDGET_NAMES[region.kind]}.", box, first=True)
 
 
 def _reading(image: ImageRef, regions: Sequence[Region], grid: int) -> Iterator[_Question]:

@@ -29,11 +29,15 @@ def page_screen(image: ImageRef, regions: Sequence[Region], ignore_above: float)
 
 
 class ScreenPool:
-    """`size` synthetic screens of one split. Pictures are kept in the memory of `images` and never written to its directory."""
+    """`size` synthetic screens of one split, which say the words `known` most of the time and leave the uppermost `top` pixels
+    empty. Pictures are kept in the memory of `images` and never written to its directory."""
 
-    def __init__(self, images: ImageStore, split: Split, size: int, width: int, height: int) -> None:
+    def __init__(
+        self, images: ImageStore, split: Split, size: int, width: int, height: int, known: Sequence[str] = (), top: int = 0
+    ) -> None:
         self.images, self.split, self.size = images, split, size
         self.width, self.height = width, height
+        self.known, self.top = known, top
         self._drawn: dict[int, Screen] = {}
 
     def __len__(self) -> int:
@@ -44,7 +48,8 @@ class ScreenPool:
         if not 0 <= number < self.size:
             raise IndexError(f"screen {number} of {self.size}")
         if number not in self._drawn:
-            pixels, regions = screen(Random(f"{self.split}-{number}"), self.split, 1, self.width, self.height)
+            random = Random(f"{self.split}-{number}")
+            pixels, regions = screen(random, self.split, 1, self.width, self.height, known=self.known, top=self.top)
             self._drawn[number] = Screen(self.images.put(encode_png(pixels), persist=False), regions)
         return self._drawn[number]
 

@@ -1,12 +1,15 @@
 """Synthetic screens: words and widgets of web pages at known places, for learning to read and to point.
 
-Words, fonts and sizes each have a part that training never shows. With `grid` the text begins at multiples of so many pixels:
-learning to read goes from 16 over 4 to 1, because the phase of text against the patches of a vision model is the hard part.
+Words, fonts and sizes each have a part that training never shows. Most of what is drawn looks like a plain web page (Arial, white
+and grey) and says words that the caller names, each at most once a screen, so that all of it can be asked for; the rest varies.
+With `grid` the text begins at multiples of so many pixels: learning to read goes from 16 over 4 to 1, because the phase of text
+against the patches of a vision model is the hard part.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Literal, get_args
@@ -38,8 +41,11 @@ MARK_GAP = 4
 PLACES = 30
 STRING_SHARE = 0.3
 SMOOTH_SHARE = 0.7
+#: Of words, fonts and palettes: the share that is as on the pages that the words were taken from.
+PLAIN_SHARE = 0.9
 #: What Chromium shows for Arial on Debian; taken often because most pages that agents meet look like this.
 ARIAL = ("LiberationSans-Regular", "LiberationSans-Bold")
+PLAIN_SIZES = (10, 40 / 3)
 WEB_BLUE: Colour = (0, 117, 255)
 WEB_GREY: Colour = (118, 118, 118)
 
@@ -110,20 +116,34 @@ class _Page:
     fonts: tuple[str, ...]
     sizes: tuple[float, ...]
     grid: int
+    known: Sequence[str] = ()
+    top: int = 0
+    said: set[str] = field(default_factory=set)
     taken: list[IntBox] = field(default_factory=list)
     regions: list[Region] = field(default_factory=list)
 
     def font(self) -> Font:
-        arial = [name for name in ARIAL if name in self.fonts]
-        name = self.random.choice(arial) if arial and self.random.random() < 0.4 else self.random.choice(self.fonts)
-        return Font(name, self.random.choice(self.sizes), self.random.random() < SMOOTH_SHARE)
+        plain = [size for size in PLAIN_SIZES if size in self.sizes]
+        if ARIAL[0] in self.fonts and plain and self.random.random() < PLAIN_SHARE:
+            return Font(ARIAL[self.random.random() < 0.1], self.random.choice(plain), smooth=True)
+        return Font(self.random.choice(self.fonts), self.random.choice(self.sizes), self.random.random() < SMOOTH_SHARE)
 
     def text(self) -> str:
-        """A word of the vocabulary or a random string; two words only where the text is not tied to a grid."""
+        """A known word, a word of the vocabulary or a random string; two words only where the text is not tied to a grid."""
         count = 2 if self.grid == 1 and self.random.random() < 0.15 else 1
-        return " ".join(self._word() for _ in range(count))
+        return " ".join(self.word() for _ in range(count))
+
+    def word(self) -> str:
+        seen = self.known if self.words == "heldout" else ()
+        while (word := self._word()) in self.said or word in seen:
+            pass
+        self.said.add(word)
+        return word
 
     def _word(self) -> str:
+        known = self.words == "train" and len(self.known) > len(self.said)
+        if known and self.random.random() < PLAIN_SHARE:
+            return self.random.choice(self.known)
         if self.random.random() < STRING_SHARE:
             return letters(self.random, self.words)
         word = self.random.choice(vocabulary(self.words, VOCABULARY))
@@ -132,14 +152,14 @@ class _Page:
 
     def place(self, left: int, top: int, width: int, height: int) -> tuple[int, int] | None:
         """Where text may begin so that a box of this size, whose corner is (left, top) before the text, touches nothing else."""
-        room_x, room_y = self.canvas.width - width, self.canvas.height - height
+        room_x, room_y = self.canvas.width - width, self.canvas.height - height - self.top
         if room_x < 0 or room_y < 0:
             return None
         for _ in range(PLACES):
             x = (self.random.randint(0, room_x) + left) // self.grid * self.grid
-            y = (self.random.randint(0, room_y) + top) // self.grid * self.grid
+            y = (self.top + self.random.randint(0, room_y) + top) // self.grid * self.grid
             box = (x - left, y - top, width, height)
-            if box[0] >= 0 and box[1] >= 0 and not any(_near(box, other) for other in self.taken):
+            if box[0] >= 0 and box[1] >= self.top and not any(_near(box, other) for other in self.taken):
                 self.taken.append(box)
                 return x, y
         return None
@@ -165,17 +185,20 @@ def screen(
     width: int = 160,
     height: int = 210,
     count: tuple[int, int] = (6, 12),
+    known: Sequence[str] = (),
+    top: int = 0,
 ) -> tuple[Pixels, tuple[Region, ...]]:
     """One screen: pixels uint8[height, width, 3] and the exact boxes of its words and widgets.
 
     In `split` "heldout_words" all words are held out, in "heldout_fonts" all fonts, in "heldout_sizes" all sizes; what is not
-    named is as in training. `count` bounds the number of widgets tried; the screen may have room for fewer.
+    named is as in training. `count` bounds the number of widgets tried; the screen may have room for fewer. `known` are words to be
+    drawn most often (never in "heldout_words"); the uppermost `top` pixels stay empty.
     """
     if split not in get_args(Split):
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(get_args(Split))}")
     if grid < 1:
         raise ValueError(f"grid is {grid}; it must be at least 1 pixel")
-    palette = _PALETTES[0] if random.random() < 0.4 else random.choice(_PALETTES)
+    palette = _PALETTES[0] if random.random() < PLAIN_SHARE else random.choice(_PALETTES)
     page = _Page(
         random,
         Canvas(width, height, palette.background),
@@ -184,6 +207,8 @@ def screen(
         fonts("heldout" if split == "heldout_fonts" else "train"),
         sizes("heldout" if split == "heldout_sizes" else "train"),
         grid,
+        known,
+        top,
     )
     kinds = random.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=random.randint(*count))
     one_font = page.font() if random.random() < 0.3 else None
@@ -287,7 +312,7 @@ def _draw_select(page: _Page, font: Font, kind: str) -> None:
 
 def _draw_tabs(page: _Page, font: Font, kind: str) -> None:
     """A strip of two or three tabs, of which one is selected."""
-    texts = [page._word() for _ in range(page.random.randint(2, 3))]
+    texts = [page.word() for _ in range(page.random.randint(2, 3))]
     widths = [-(-(text_width(font, text) + 14) // page.grid) * page.grid for text in texts]
     line = line_height(font)
     place = page.place(7, 4, sum(widths), line + 8)

@@ -29,19 +29,28 @@ SCREEN_COUNT, INSTRUCTION_COUNT = 8, 6
 
 def screen_words(demonstrations: Demonstrations) -> list[str]:
     """Words that stand on the training screens often enough to be classes of the perception head, most frequent first."""
+    return _frequent(demonstrations.words())
+
+
+def label_words(demonstrations: Demonstrations) -> list[str]:
+    """Those of `screen_words` that stand on buttons, links, tabs and the like: what an agent is told to click."""
+    return _frequent(demonstrations.labels())
+
+
+def _frequent(texts: Counter[str]) -> list[str]:
     counted: Counter[str] = Counter()
-    for text, count in demonstrations.words().items():
+    for text, count in texts.items():
         counted[strip_punctuation(text)] += count
     return [word for word, count in counted.most_common() if count >= SCREEN_COUNT and re.fullmatch(r"[A-Za-z]{2,}", word)]
 
 
-def tokenizer_corpus(demonstrations: Demonstrations, words: Iterable[str], spelled: Iterable[str] = ()) -> list[str]:
+def tokenizer_corpus(demonstrations: Demonstrations, words: Iterable[str]) -> list[str]:
     """Text to train the tokenizer on: the words, the instructions, the names of roles and actions, letters spelled one by one.
 
     Instructions that carry random strings (passwords) are left out, or their syllables would fill the vocabulary.
     """
     counted: Counter[str] = Counter()
-    for instruction in demonstrations.instructions:  # " ONE" and "ONE" are different tokens; both must be whole
+    for instruction in demonstrations.instructions:
         counted.update(re.findall(r" ?[A-Za-z]+", instruction))
     frequent = [word for word, count in counted.items() if count >= INSTRUCTION_COUNT]
     plain = sorted({i for i in demonstrations.instructions if not re.search(r"password|username", i)})
@@ -51,7 +60,6 @@ def tokenizer_corpus(demonstrations: Demonstrations, words: Iterable[str], spell
         *plain[:3000],
         *["system\nuser\nassistant\nleft_click type key scroll wait terminate answer yes no"] * 20,
         *[letters] * 20,
-        *sorted(set(spelled)),
     ]
 
 

@@ -7,7 +7,7 @@ kind of widget, and where the centre of the thing to click is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789#@-+=.,
 LETTER_SLOTS = 10
 BLANK_LETTER = len(LETTERS)
 NOTHING_WEIGHT = 0.2
+#: What `PerceptionHead.accuracy` measures.
+MEASURES = ("seen", "spelled")
 
 
 @dataclass
@@ -41,15 +43,18 @@ class VisualTargets:
 
 
 class PerceptionHead(nn.Module):
-    """Classes are: 0 nothing, 1..K the widget kinds, then one per word that is a single token of the vocabulary."""
+    """Classes are: 0 nothing, 1..K the widget kinds, then one per word that is a single token of the vocabulary.
 
-    def __init__(self, hidden: int, kinds: Sequence[str], words: Mapping[str, int]) -> None:
+    `kinds` and `words` map a class to its token id; a kind of widget has that of the word by which instructions call it.
+    """
+
+    def __init__(self, hidden: int, kinds: Mapping[str, int], words: Mapping[str, int]) -> None:
         super().__init__()
         self.kinds = tuple(kinds)
         self.words = tuple(words)
-        self.word_ids: Tensor
-        self.register_buffer("word_ids", torch.tensor(list(words.values()), dtype=torch.int64))
-        self.other = nn.Parameter(torch.randn(1 + len(kinds), hidden) * 0.02)
+        self.token_ids: Tensor
+        self.register_buffer("token_ids", torch.tensor([*kinds.values(), *words.values()], dtype=torch.int64))
+        self.nothing = nn.Parameter(torch.randn(1, hidden) * 0.02)
         self.centre = nn.Linear(hidden, 2)
         self.letters = nn.Linear(hidden, LETTER_SLOTS * (len(LETTERS) + 1))
         self.label_of = {kind: 1 + i for i, kind in enumerate(self.kinds)}
@@ -58,27 +63,23 @@ class PerceptionHead(nn.Module):
     def losses(self, visual: Tensor, embeddings: Tensor, targets: VisualTargets) -> dict[str, Tensor]:
         """Sums (not means) of the word, letter and centre losses over visual tokens float[V, hidden]; `embeddings` is the language
         model's input embedding matrix."""
-        features = visual.float()
-        features = features * torch.rsqrt(features.pow(2).mean(-1, keepdim=True) + 1e-6)
-        classes = torch.cat([self.other, embeddings[self.word_ids].float()])
-        weight = torch.ones(len(classes))
+        features, logits = self._classify(visual, embeddings)
+        weight = torch.ones(logits.shape[1])
         weight[0] = NOTHING_WEIGHT
-        word = F.cross_entropy(features @ classes.T, targets.label, weight=weight, ignore_index=-100, reduction="sum")
+        word = F.cross_entropy(logits, targets.label, weight=weight, ignore_index=-100, reduction="sum")
         located = targets.located
         centre = (self.centre(features[located]) - targets.centre[located]).abs().sum()
         written = (targets.letters >= 0).any(1)
-        logits = self.letters(features[written]).view(-1, len(LETTERS) + 1)
-        letters = F.cross_entropy(logits, targets.letters[written].reshape(-1), ignore_index=-100, reduction="sum")
+        spelled = self.letters(features[written]).view(-1, len(LETTERS) + 1)
+        letters = F.cross_entropy(spelled, targets.letters[written].reshape(-1), ignore_index=-100, reduction="sum")
         return {"word": word, "letters": letters, "centre": centre}
 
     @torch.no_grad()
     def accuracy(self, visual: Tensor, embeddings: Tensor, targets: VisualTargets) -> dict[str, tuple[float, float]]:
         """(hits, n): label of the visual tokens that show a known word or a widget, and all letters of a word right."""
-        features = visual.float()
-        features = features * torch.rsqrt(features.pow(2).mean(-1, keepdim=True) + 1e-6)
-        classes = torch.cat([self.other, embeddings[self.word_ids].float()])
+        features, logits = self._classify(visual, embeddings)
         shown = targets.label > 0
-        hits = (features[shown] @ classes.T).argmax(-1) == targets.label[shown]
+        hits = logits[shown].argmax(-1) == targets.label[shown]
         written = (targets.letters >= 0).any(1)
         guess = self.letters(features[written]).view(-1, LETTER_SLOTS, len(LETTERS) + 1).argmax(-1)
         exact = (guess == targets.letters[written]).all(1)
@@ -86,6 +87,12 @@ class PerceptionHead(nn.Module):
             "seen": (float(hits.sum()), float(shown.sum())),
             "spelled": (float(exact.sum()), float(written.sum())),
         }
+
+    def _classify(self, visual: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised features float32[V, hidden] and the logits of all classes."""
+        features = visual.float()
+        features = features * torch.rsqrt(features.pow(2).mean(-1, keepdim=True) + 1e-6)
+        return features, features @ torch.cat([self.nothing, embeddings[self.token_ids].float()]).T
 
 
 def letter_targets(word: str) -> list[int]:

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from stepladder.codec import from_json, to_json
+from stepladder.config import to_dict
 from stepladder.images import ImageStore
 from stepladder.report import Curve, Report, Rung, choose_strips, write_report
 from stepladder.results import Result
@@ -23,6 +24,7 @@ from stepladder.run import Phase, Run, describe_machine, read_metrics, read_phas
 from stepladder.stages import collect, evaluate, perceive, sft
 from stepladder.stats import Rate
 from stepladder.store import TrajectoryStore
+from stepladder.tasks import load_tasks, task_set_hash
 
 UNTRAINED, TRAINED = "untrained", "behaviour_cloning"
 TITLES = {"collect": "demonstrations", "train": "training", "perceive": "perception test", "evaluate": "evaluation"}
@@ -34,11 +36,7 @@ PHASE_TITLES = {
 }
 SCORES = {
     "copying": {"copied": "copied exactly"},
-    "perception": {
-        "seen": "known words and widgets, pages",
-        "spelled": "whole words by letters, pages",
-        "heldout_words_spelled": "held-out words by letters",
-    },
+    "perception": {"seen": "words and widgets of held-back pages", "heldout_fonts_seen": "in fonts never seen"},
     "cloning_frozen": {"exact": "exact next action, held-back demonstrations"},
     "cloning": {"exact": "exact next action, held-back demonstrations"},
 }
@@ -46,30 +44,36 @@ SCORES = {
 SCREEN = {"height": 224}
 #: Tasks that take longer to learn are drawn more often.
 TASK_WEIGHTS = {
-    "click-button": 2.0,
-    "click-button-sequence": 2.0,
-    "click-color": 1.5,
-    "click-test-2": 1.5,
-    "click-test-transfer": 1.5,
-    "click-widget": 2.0,
+    "click-button": 3.0,
+    "click-button-sequence": 3.0,
+    "click-collapsible-nodelay": 1.5,
+    "click-dialog-2": 1.5,
+    "click-tab": 1.5,
+    "click-test": 0.7,
+    "click-test-2": 2.0,
+    "click-test-transfer": 2.0,
+    "click-widget": 2.5,
     "enter-password": 1.5,
     "enter-text": 1.5,
     "enter-text-dynamic": 1.5,
+    "focus-text": 0.5,
+    "focus-text-2": 0.5,
     "login-user": 2.0,
 }
 
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """`demonstrations` training seeds of each task are acted out; `episodes` held-out seeds of each are evaluated after training
-    (`untrained_episodes` before it, where nothing succeeds and every reply runs to its token limit). `seed` is that of the weights
-    and of the order of the data."""
+    """`demonstrations` training seeds of each task are acted out; `episodes` held-out seeds of each are evaluated after training,
+    the first `baseline_episodes` of them by the baselines and the first `untrained_episodes` before training, where nothing
+    succeeds and every reply runs to its token limit. `seed` is that of the weights and of the order of the data."""
 
     output: Path = Path("runs/demo")
     tasks: str = "miniwob@demo"
     seed: int = 0
-    demonstrations: int = 400
+    demonstrations: int = 250
     episodes: int = 50
+    baseline_episodes: int = 20
     untrained_episodes: int = 10
     max_tokens: int = 48
     screens: int = 60
@@ -79,7 +83,8 @@ class DemoConfig:
 def main(config: DemoConfig, show: bool = True) -> Path:
     """Run what is left of the demo; the path of report.html."""
     console = Console(stderr=True, quiet=not show)
-    with Run(config.output, config, seeds={"training": config.seed}, may_change=("output",)) as run:
+    settings = {**to_dict(config), "task_set": task_set_hash(load_tasks(config.tasks))}
+    with Run(config.output, settings, seeds={"training": config.seed}, may_change=("output",)) as run:
         data, training = config.output / "collect", config.output / "sft"
 
         def phase(name: str, title: str, work: Callable[[Phase], None]) -> None:
@@ -133,9 +138,9 @@ def _policies(config: DemoConfig) -> dict[str, tuple[str, int]]:
     """Name in the report -> (baseline or checkpoint directory, episodes a task)."""
     training = config.output / "sft"
     return {
-        "random": ("random", config.episodes),
-        "idle": ("idle", config.episodes),
-        "oracle": ("oracle", config.episodes),
+        "random": ("random", config.baseline_episodes),
+        "idle": ("idle", config.baseline_episodes),
+        "oracle": ("oracle", config.baseline_episodes),
         UNTRAINED: (str(training / "untrained"), config.untrained_episodes),
         TRAINED: (str(training / "checkpoint"), config.episodes),
     }

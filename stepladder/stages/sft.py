@@ -43,11 +43,15 @@ TRAINED_PARTS: dict[PhaseName, tuple[str, ...]] = {
 class PhaseConfig:
     """One phase. `steps` is the ceiling in updates (0 leaves the phase out) and `max_seconds` the ceiling in running time (None: no
     such ceiling; with one, where the phase ends depends on the machine's speed). `goal` ends it earlier: the held-out score to be
-    reached, measured every `score_every` updates. `batch` counts screenshots (or rows of text) an update, over all ranks."""
+    reached, measured every `score_every` updates. `batch` counts screenshots (or rows of text) an update, over all ranks; each rank
+    computes its part in `accumulate` pieces, which changes memory and no result. `practice` of the screenshots are synthetic ones,
+    full of words to be found, the rest pages of the demonstrations; `copies` rows of text to be copied come on top. The losses are
+    weighted by `ce`, `word`, `letters` and `centre`."""
 
     steps: int
     batch: int
     lr: float
+    accumulate: int = 1
     goal: float = 1.0
     score_every: int = 50
     warmup: int = 30
@@ -57,15 +61,16 @@ class PhaseConfig:
     word: float = 0.0
     letters: float = 0.0
     centre: float = 0.0
+    practice: int = 0
+    copies: int = 0
 
 
 @dataclass(frozen=True)
 class SftConfig:
     """`demonstrations` is a directory that `stepladder collect` wrote; `checkpoint` a Hugging Face directory to start from (None: a
-    small model with random weights and a tokenizer of its own). `questions` perception items accompany every demonstrated step, a
-    share `grounding` of them "where is it", the rest reading and widget states; tasks are drawn by `weights` (1 where not named);
-    `reading` of `screens` synthetic screens with questions accompany every update; a share `drawn` of what perception looks at is
-    synthetic, the rest are pages; `ignore_above` pixels at the top of a page are an
+    small model with random weights and a tokenizer of its own). `questions` perception items accompany every demonstrated step and
+    `practice_questions` every one of the `screens` synthetic screens, a share `grounding` of them "where is it", the rest reading
+    and widget states; tasks are drawn by `weights` (1 where not named); `ignore_above` pixels at the top of a page are an
     instruction area whose words are not listed."""
 
     demonstrations: Path = Path("runs/collect")
@@ -75,27 +80,36 @@ class SftConfig:
     ranks: int = 2
     bf16: bool = True
     save_every: int = 100
-    questions: int = 5
-    grounding: float = 0.8
-    reading: int = 2
-    screens: int = 3000
-    drawn: float = 0.15
+    questions: int = 4
+    practice_questions: int = 6
+    grounding: float = 0.85
+    screens: int = 6000
     weights: Mapping[str, float] = field(default_factory=dict)
     ignore_above: float = 50.0
     agent: AgentOptions = field(default_factory=AgentOptions)
     model: SmallModel = field(default_factory=SmallModel)
-    copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=240, batch=96, lr=3e-3, goal=0.97, score_every=40))
+    copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=240, batch=96, lr=3e-3, goal=0.98, score_every=40))
     perception: PhaseConfig = field(
         default_factory=lambda: PhaseConfig(
-            steps=600, batch=32, lr=3e-3, goal=0.92, score_every=80, ce=0.0, word=1.0, letters=0.5, centre=4.0
+            steps=450, batch=32, practice=12, lr=3e-3, goal=0.95, score_every=90, ce=0.0, word=1.0, centre=4.0
         )
     )
     cloning_frozen: PhaseConfig = field(
-        default_factory=lambda: PhaseConfig(steps=240, batch=40, lr=2e-3, decay=0.0, score_every=80)
+        default_factory=lambda: PhaseConfig(steps=200, batch=34, practice=18, copies=12, lr=2e-3, decay=0.0, score_every=100)
     )
     cloning: PhaseConfig = field(
         default_factory=lambda: PhaseConfig(
-            steps=850, batch=40, lr=2e-3, warmup=10, decay=0.7, goal=0.97, score_every=85, word=0.3, letters=0.15, centre=1.2
+            steps=560,
+            batch=34,
+            practice=6,
+            copies=10,
+            lr=2e-3,
+            warmup=10,
+            decay=0.55,
+            goal=0.97,
+            score_every=80,
+            word=0.3,
+            centre=1.2,
         )
     )
 
@@ -116,13 +130,14 @@ def main(config: SftConfig, show: bool = True) -> Path:
         raise ConfigError(f"demonstrations: {config.demonstrations} does not exist; make it with `stepladder collect`")
     final = config.output / "checkpoint"
     if final.exists():
+        _open_run(config).close()  # refuses other settings than those of the checkpoint
         return final
     run_ranks(_train, config.ranks, config, show)
     return final
 
 
 def _train(rank: int, world: int, config: SftConfig, show: bool) -> None:
-    run = Run(config.output, config, seeds={"training": config.seed}, may_change=("output",)) if rank == 0 else None
+    run = _open_run(config) if rank == 0 else None
     learner = build_learner(config, Share(rank, world))
     if rank == 0 and not (config.output / "untrained").exists():
         _export(learner, config, "untrained")
@@ -139,12 +154,16 @@ def _train(rank: int, world: int, config: SftConfig, show: bool) -> None:
         with run.phase(name) as record:
             result = _run_phase(name, phase, trainer, mixture, config, run, show)
             record.result |= {"scores": result.scores, "steps": result.steps, "ended": result.ended}
-            done = [*done, name]
+            done = [*(phase for phase in done if phase != name), name]
             learner.save(config.output / "weights.pt", done)
             (config.output / f"{name}.state").unlink(missing_ok=True)
     if run is not None:
         _export(learner, config, "checkpoint")
         run.close()
+
+
+def _open_run(config: SftConfig) -> Run:
+    return Run(config.output, config, seeds={"training": config.seed}, may_change=("output",))
 
 
 def _export(learner: Learner, config: SftConfig, name: str) -> None:
@@ -171,13 +190,14 @@ def _run_phase(
     name: str, phase: PhaseConfig, trainer: Trainer, mixture: Mixture, config: SftConfig, run: Run | None, show: bool
 ) -> PhaseResult:
     state_file = config.output / f"{name}.state"
-    elapsed, scores, ended = 0.0, {}, "ceiling"
+    elapsed, ended = 0.0, "ceiling"
+    scores: dict[str, float] = {}
+    sums: dict[str, float] = {}
     if state_file.exists():
         state = torch.load(state_file, weights_only=False)
         trainer.load_state(state)
-        elapsed, scores, ended = state["elapsed"], state["scores"], state["ended"]
+        elapsed, scores, ended, sums = state["elapsed"], state["scores"], state["ended"], state["sums"]
     started = time.monotonic() - elapsed
-    sums: dict[str, float] = {}
     with Progress(name, trainer.schedule.steps, show=show and run is not None) as progress:
         while trainer.step_count < trainer.schedule.last_step:
             for key, value in trainer.step(mixture.micro_batches(trainer.step_count)).items():
@@ -199,7 +219,8 @@ def _run_phase(
                 trainer.schedule.finish_early(step)
             if run is not None and step % config.save_every == 0:
                 elapsed = time.monotonic() - started
-                save_state(state_file, {**trainer.state(), "elapsed": elapsed, "scores": scores, "ended": ended})
+                state = {**trainer.state(), "elapsed": elapsed, "scores": scores, "ended": ended, "sums": sums}
+                save_state(state_file, state)
     return PhaseResult(scores, trainer.step_count, time.monotonic() - started, "goal" if ended == "goal" else "ceiling")
 
 

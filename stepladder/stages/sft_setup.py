@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import Qwen3VLForConditionalGeneration
 
-from stepladder.data.demonstrations import Demonstrations
+from stepladder.config import ConfigError
+from stepladder.data.copying import Copying
+from stepladder.data.demonstrations import VALIDATION_SHARE, Demonstrations
 from stepladder.data.regions import RegionStore
 from stepladder.data.screen_pool import HELD_OUT_SPLITS, Screen, ScreenPool, page_screen
-from stepladder.data.vocabulary import CALL_FRAGMENTS, screen_words, tokenizer_corpus
+from stepladder.data.vocabulary import CALL_FRAGMENTS, label_words, screen_words, tokenizer_corpus
 from stepladder.images import ImageStore
 from stepladder.models.attention import use_attention
 from stepladder.models.checkpoint import load_checkpoint
@@ -31,10 +33,21 @@ from stepladder.train.trainer import save_state
 if TYPE_CHECKING:
     from stepladder.stages.sft import PhaseConfig, PhaseName, SftConfig
 
-WIDGET_KINDS = ("textbox", "password", "radio", "checkbox", "textarea", "select", "slider", "close")
+#: Kinds of widgets that the perception head knows, each with the word by which instructions call it.
+WIDGET_KINDS = {
+    "textbox": "text",
+    "password": "password",
+    "radio": "radio",
+    "checkbox": "checkbox",
+    "textarea": "textarea",
+    "select": "select",
+    "slider": "slider",
+    "button": "button",
+    "close": "x",
+}
 #: Symbols that are classes of their own for the perception head, besides words: digits and what stands in sums.
 SYMBOLS = tuple("0123456789+-=x")
-HELD_OUT_SCREENS = 128
+HELD_OUT_PAGES, HELD_OUT_SCREENS = 128, 64
 
 
 @dataclass
@@ -69,9 +82,14 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
     regions = RegionStore(directory / "regions.jsonl")
     with TrajectoryStore(directory / "trajectories.jsonl") as store:
         demonstrations = Demonstrations(store, regions.get)
-    words = screen_words(demonstrations)
+    if not demonstrations.validation:
+        raise ConfigError(
+            f"demonstrations: none of the {demonstrations.count} in {directory} is held back for validation (one in "
+            f"{VALIDATION_SHARE} is, chosen by its id); collect more"
+        )
+    words = [word for word in screen_words(demonstrations) if word not in WIDGET_KINDS.values()]
     if config.checkpoint is None:
-        tokenizer = build_tokenizer(tokenizer_corpus(demonstrations, words), 4000, CALL_FRAGMENTS)
+        tokenizer = build_tokenizer(tokenizer_corpus(demonstrations, words), 4000, CALL_FRAGMENTS, [*words, *WIDGET_KINDS.values()])
         pictures = image_processor(config.model.patch, config.model.merge)
         renderer = Renderer(ImageTextProcessor(pictures, tokenizer, tokenizer.chat_template), images)
         model = build_model(config.model, tokenizer, config.seed)
@@ -82,13 +100,15 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
         model, processor = load_checkpoint(config.checkpoint)
         renderer = Renderer(processor, images)
     use_attention(model)
-    tokens = {word: renderer.single_token(word) for word in [*words, *SYMBOLS]}
+    tokens = {word: token for word in [*words, *SYMBOLS] if (token := renderer.single_token(word)) is not None}
+    kinds = {kind: token for kind, word in WIDGET_KINDS.items() if (token := renderer.single_token(word)) is not None}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         hidden = model.config.text_config.hidden_size
-        head = PerceptionHead(hidden, WIDGET_KINDS, {word: token for word, token in tokens.items() if token is not None})
+        head = PerceptionHead(hidden, kinds, tokens)
     size = demonstrations.validation[0].screenshot
-    screens = ScreenPool(images, "train", config.screens, size.width, size.height)
+    labels = [word for word in label_words(demonstrations) if word in tokens]
+    screens = ScreenPool(images, "train", config.screens, size.width, size.height, labels, round(config.ignore_above))
     kit = Kit(renderer, config.agent.build(), head, config.seed, share)
     return Learner(model.train(), head, renderer, kit, demonstrations, screens)
 
@@ -96,35 +116,52 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
 def build_mixture(name: PhaseName, phase: PhaseConfig, learner: Learner, config: SftConfig) -> Mixture:
     """The data of one phase."""
     kit, demonstrations = learner.kit, learner.demonstrations
+    if phase.accumulate < 1 or phase.batch < phase.accumulate * kit.share.world:
+        raise ConfigError(
+            f"{name}: batch {phase.batch} is too small for {kit.share.world} ranks with accumulate={phase.accumulate} pieces each"
+        )
+    if not 0 <= phase.practice <= phase.batch:
+        raise ConfigError(f"{name}: practice is {phase.practice}; it is a part of the batch of {phase.batch}")
+    kit.accumulate = phase.accumulate
     if name == "copying":
-        trajectories = list({id(s.trajectory): s.trajectory for steps in demonstrations.train.values() for s in steps}.values())
-        return CopyingMixture(kit, trajectories, phase.batch)
+        return CopyingMixture(kit, _copying("copying.steps", demonstrations), phase.batch)
     if name == "perception":
         return _perception(phase, learner, config)
     return ActingMixture(
         kit,
         demonstrations,
-        phase.batch,
-        config.questions,
+        learner.screens,
+        batch=phase.batch,
+        practice=phase.practice,
+        questions=config.questions,
+        practice_questions=config.practice_questions,
         weights=config.weights,
-        screens=learner.screens,
-        reading=config.reading,
+        copying=_copying(f"{name}.copies", demonstrations) if phase.copies else None,
+        copies=phase.copies,
         perceive=name == "cloning",
         ignore_above=config.ignore_above,
         kinds={"grounding": config.grounding, "reading": (1 - config.grounding) / 2, "state": (1 - config.grounding) / 2},
     )
 
 
+def _copying(setting: str, demonstrations: Demonstrations) -> Copying:
+    trajectories = {step.trajectory.id: step.trajectory for steps in demonstrations.train.values() for step in steps}
+    try:
+        return Copying(list(trajectories.values()))
+    except ValueError as error:
+        raise ConfigError(f"{error}; do without copying by {setting}=0") from error
+
+
 def _perception(phase: PhaseConfig, learner: Learner, config: SftConfig) -> LookingMixture:
     demonstrations, pool = learner.demonstrations, learner.screens
 
     def page(random: Random) -> Screen:
-        image = demonstrations.draw(random, 1, {})[0].screenshot
+        image = demonstrations.draw(random, 1, config.weights)[0].screenshot
         return page_screen(image, demonstrations.regions(image), config.ignore_above)
 
     validation = list({step.screenshot.sha256: step.screenshot for step in demonstrations.validation}.values())
-    held_out = {"pages": [page_screen(i, demonstrations.regions(i), config.ignore_above) for i in validation[:HELD_OUT_SCREENS]]}
+    held_out = {"pages": [page_screen(i, demonstrations.regions(i), config.ignore_above) for i in validation[:HELD_OUT_PAGES]]}
     for split in HELD_OUT_SPLITS:
-        unseen = ScreenPool(pool.images, split, HELD_OUT_SCREENS, pool.width, pool.height)
+        unseen = ScreenPool(pool.images, split, HELD_OUT_SCREENS, pool.width, pool.height, pool.known, pool.top)
         held_out[split] = [unseen[number] for number in range(len(unseen))]
-    return LookingMixture(learner.kit, [(1 - config.drawn, page), (config.drawn, pool.draw)], held_out, phase.batch)
+    return LookingMixture(learner.kit, page, pool, held_out, phase.batch, phase.practice)

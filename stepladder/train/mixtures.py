@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from stepladder.data.copying import Copying
 from stepladder.data.demonstrations import DemonstratedStep, Demonstrations
-from stepladder.data.perception import Kind, copy_items, items
+from stepladder.data.perception import Kind, items
 from stepladder.data.screen_pool import Screen, ScreenPool, page_screen
 from stepladder.interfaces import Agent
-from stepladder.models.heads import PerceptionHead, VisualTargets
+from stepladder.models.heads import MEASURES, PerceptionHead, VisualTargets
 from stepladder.models.renderer import Renderer
 from stepladder.train.batch import collate, pack, pictures_only
 from stepladder.train.sample import Sample, from_step, share_prefix
 from stepladder.train.trainer import MicroBatch, Trainer
 from stepladder.train.visual import join_targets, visual_targets
-from stepladder.types import Trajectory
+from stepladder.types import ImageRef, Trajectory
 
+T = TypeVar("T")
 #: Tokens in a packed row of behaviour cloning: 8 % quicker than rows of the longest sample, and than rows of 512.
 ROW_LENGTH = 350
 
@@ -48,18 +50,29 @@ class Mixture(Protocol):
 
 
 class Kit:
-    """What every mixture needs: renderer, agent, perception head, and caches of samples and targets that are made only once."""
+    """What every mixture needs: renderer, agent, perception head, and caches of samples and targets that are made only once.
 
-    def __init__(self, renderer: Renderer, agent: Agent, head: PerceptionHead | None, seed: int, share: Share) -> None:
+    An update is computed in `accumulate` pieces, whose gradients are summed.
+    """
+
+    def __init__(
+        self, renderer: Renderer, agent: Agent, head: PerceptionHead | None, seed: int, share: Share, accumulate: int = 1
+    ) -> None:
         self.renderer, self.agent, self.head, self.seed, self.share = renderer, agent, head, seed, share
+        self.accumulate = accumulate
         self._samples: dict[str, Sample] = {}
         self._targets: dict[str, VisualTargets] = {}
 
     def random(self, *what: object) -> Random:
         return Random("-".join(map(str, (self.seed, *what))))
 
-    def mine(self, drawn: Sequence[int]) -> Sequence[int]:
+    def mine(self, drawn: Sequence[T]) -> Sequence[T]:
         return drawn[self.share.rank :: self.share.world]
+
+    def pieces(self, drawn: Sequence[T]) -> list[Sequence[T]]:
+        """This rank's part of what an update draws, in the pieces in which it is computed; none of them is empty."""
+        mine = self.mine(drawn)
+        return [piece for piece in (mine[start :: self.accumulate] for start in range(self.accumulate)) if piece]
 
     def step_sample(self, step: DemonstratedStep) -> Sample:
         if step.key not in self._samples:
@@ -88,25 +101,27 @@ class CopyingMixture:
 
     goal = "copied"
 
-    def __init__(self, kit: Kit, demonstrations: Sequence[Trajectory], batch: int) -> None:
-        self.kit, self.batch = kit, batch
-        self.demonstrations = demonstrations
-        self._held_out = [kit.item_sample(item) for item in copy_items(Random("copying"), demonstrations, 128)]
+    def __init__(self, kit: Kit, copying: Copying, batch: int) -> None:
+        self.kit, self.copying, self.batch = kit, copying, batch
+        random = Random("copying")
+        self._held_out = [kit.item_sample(copying.draw(random)) for _ in range(128)]
 
     def micro_batches(self, step: int) -> list[MicroBatch]:
         random = self.kit.random("copying", step)
-        seeds = self.kit.mine([random.getrandbits(32) for _ in range(self.batch)])
-        drawn = [copy_items(Random(seed), self.demonstrations, 1)[0] for seed in seeds]
-        return [MicroBatch(collate([self.kit.item_sample(item) for item in drawn], self.kit.renderer))]
+        seeds = [random.getrandbits(32) for _ in range(self.batch)]
+        return [
+            MicroBatch(collate([self.kit.item_sample(self.copying.draw(Random(seed))) for seed in piece], self.kit.renderer))
+            for piece in self.kit.pieces(seeds)
+        ]
 
     def score(self, trainer: Trainer) -> dict[str, float]:
-        return {"copied": exact_share(trainer, self._held_out, self.kit.renderer)}
+        return {"copied": exact_share(trainer, self._held_out, self.kit)}
 
 
 class LookingMixture:
-    """Pictures only: the perception head on real pages and synthetic screens.
+    """Pictures only: the perception head on real pages, drawn by `page`, and on `practice` synthetic screens an update.
 
-    `sources` are (weight, draw) pairs, where draw(random) gives one screen; `held_out` names lists of screens to be scored.
+    `held_out` names lists of screens to be scored.
     """
 
     goal = "seen"
@@ -114,34 +129,39 @@ class LookingMixture:
     def __init__(
         self,
         kit: Kit,
-        sources: Sequence[tuple[float, Callable[[Random], Screen]]],
+        page: Callable[[Random], Screen],
+        screens: ScreenPool,
         held_out: Mapping[str, Sequence[Screen]],
         batch: int,
+        practice: int,
     ) -> None:
-        self.kit, self.sources, self.held_out, self.batch = kit, sources, held_out, batch
+        self.kit, self.page, self.screens, self.held_out = kit, page, screens, held_out
+        self.batch, self.practice = batch, practice
 
     def micro_batches(self, step: int) -> list[MicroBatch]:
         random = self.kit.random("looking", step)
-        picks = random.choices(range(len(self.sources)), [weight for weight, _ in self.sources], k=self.batch)
-        seeds = [random.getrandbits(32) for _ in picks]
-        mine = self.kit.mine(range(len(picks)))
-        return [self._looked_at([self.sources[picks[i]][1](Random(seeds[i])) for i in mine])]
+        shown = [self.screens.draw if number < self.practice else self.page for number in range(self.batch)]
+        seeds = [random.getrandbits(32) for _ in shown]
+        pieces = self.kit.pieces(range(self.batch))
+        return [self._looked_at([shown[i](Random(seeds[i])) for i in piece]) for piece in pieces]
 
     def score(self, trainer: Trainer) -> dict[str, float]:
         assert self.kit.head is not None
         scores: dict[str, float] = {}
         embeddings = trainer.model.model.language_model.embed_tokens.weight
         for name, screens in self.held_out.items():
-            hits: dict[str, float] = {}
-            totals: dict[str, float] = {}
-            for start in range(0, len(screens), 32):
-                micro_batch = self._looked_at(screens[start : start + 32])
+            counts = {f"{what} {part}": 0.0 for what in MEASURES for part in ("hits", "n")}
+            mine = self.kit.mine(screens)
+            for start in range(0, len(mine), 32):
+                micro_batch = self._looked_at(mine[start : start + 32])
                 assert micro_batch.visual is not None
                 visual = trainer.look(micro_batch.batch)
-                for what, (hit, total) in self.kit.head.accuracy(visual, embeddings, micro_batch.visual).items():
-                    hits[what], totals[what] = hits.get(what, 0) + hit, totals.get(what, 0) + total
+                for what, (hits, total) in self.kit.head.accuracy(visual, embeddings, micro_batch.visual).items():
+                    counts[f"{what} hits"] += hits
+                    counts[f"{what} n"] += total
+            counts = trainer.sum_over_ranks(counts)
             prefix = "" if name == "pages" else f"{name}_"
-            scores |= {f"{prefix}{what}": hits[what] / max(1.0, totals[what]) for what in hits}
+            scores |= {f"{prefix}{what}": counts[f"{what} hits"] / max(1.0, counts[f"{what} n"]) for what in MEASURES}
         return scores
 
     def _looked_at(self, screens: Sequence[Screen]) -> MicroBatch:
@@ -153,8 +173,9 @@ class LookingMixture:
 class ActingMixture:
     """Behaviour cloning: the demonstrated step and, about the same screenshot, `questions` perception items that share its prefix.
 
-    With `perceive` the perception head's losses on the same pictures come along. `reading` synthetic screens an update carry
-    questions only.
+    `practice` of the `batch` screenshots are synthetic screens with `practice_questions` and nothing to be imitated. `copies` rows
+    of text to be copied come on top, or what was learned about copying is lost again. With `perceive` the perception head's losses
+    on the same pictures come along.
     """
 
     goal = "exact"
@@ -163,18 +184,23 @@ class ActingMixture:
         self,
         kit: Kit,
         demonstrations: Demonstrations,
+        screens: ScreenPool,
+        *,
         batch: int,
+        practice: int,
         questions: int,
+        practice_questions: int,
         weights: Mapping[str, float],
-        screens: ScreenPool | None = None,
-        reading: int = 0,
+        copying: Copying | None = None,
+        copies: int = 0,
         perceive: bool = True,
         ignore_above: float = 0.0,
         kinds: Mapping[Kind, float] | None = None,
     ) -> None:
-        self.kit, self.demonstrations = kit, demonstrations
-        self.batch, self.questions, self.weights = batch, questions, dict(weights)
-        self.screens, self.reading, self.perceive = screens, reading, perceive
+        self.kit, self.demonstrations, self.screens = kit, demonstrations, screens
+        self.batch, self.practice, self.questions, self.practice_questions = batch, practice, questions, practice_questions
+        self.weights, self.perceive = dict(weights), perceive
+        self.copying, self.copies = copying, copies if copying is not None else 0
         self.ignore_above, self.kinds = ignore_above, kinds
         validation = list(demonstrations.validation)
         Random("acting").shuffle(validation)
@@ -182,39 +208,56 @@ class ActingMixture:
 
     def micro_batches(self, step: int) -> list[MicroBatch]:
         random = self.kit.random("acting", step)
-        steps = self.demonstrations.draw(random, self.batch, self.weights)
-        read = [self.screens.draw(random) for _ in range(self.reading)] if self.screens is not None else []
-        seeds = [random.getrandbits(32) for _ in range(len(steps) + len(read))]
-        samples, seen = [], {}
-        for i in self.kit.mine(range(len(steps) + len(read))):
+        steps = self.demonstrations.draw(random, self.batch - self.practice, self.weights)
+        practice = [self.screens.draw(random) for _ in range(self.practice)]
+        seeds = [random.getrandbits(32) for _ in range(self.batch + self.copies)]
+        return [self._micro_batch(piece, steps, practice, seeds) for piece in self.kit.pieces(range(len(seeds)))]
+
+    def _micro_batch(
+        self, piece: Sequence[int], steps: Sequence[DemonstratedStep], practice: Sequence[Screen], seeds: Sequence[int]
+    ) -> MicroBatch:
+        samples: list[Sample] = []
+        screens: dict[ImageRef, Screen] = {}
+        for i in piece:
+            if i >= self.batch:
+                assert self.copying is not None
+                samples.append(self.kit.item_sample(self.copying.draw(Random(seeds[i]))))
+                continue
             own = [self.kit.step_sample(steps[i])] if i < len(steps) else []
-            screen = self._screen(steps[i]) if i < len(steps) else read[i - len(steps)]
-            asked = items(screen.image, screen.regions, Random(seeds[i]), self.questions, kinds=self.kinds)
-            rows = own + [self.kit.item_sample(item) for item in asked]
-            if rows:
-                samples.append(share_prefix(rows))
-                seen[screen.image] = screen
+            screen = self._screen(steps[i].screenshot) if i < len(steps) else practice[i - len(steps)]
+            screens[screen.image] = screen
+            count = self.questions if own else self.practice_questions
+            asked = items(screen.image, screen.regions, Random(seeds[i]), count, kinds=self.kinds)
+            questions = [self.kit.item_sample(item) for item in asked]
+            if own and any(sample.images != own[0].images for sample in questions):  # a history of several pictures
+                samples += own
+                own = []
+            if own or questions:
+                samples.append(share_prefix(own + questions))
         batch = collate(samples, self.kit.renderer, ROW_LENGTH)
-        targets = join_targets([self.kit.targets(seen[image]) for image in batch.images]) if self.perceive else None
-        return [MicroBatch(batch, targets)]
+        if not self.perceive:
+            return MicroBatch(batch)
+        shown = [screens[image] if image in screens else self._screen(image) for image in batch.images]
+        return MicroBatch(batch, join_targets([self.kit.targets(screen) for screen in shown]))
 
     def score(self, trainer: Trainer) -> dict[str, float]:
-        return {"exact": exact_share(trainer, self._held_out, self.kit.renderer)}
+        return {"exact": exact_share(trainer, self._held_out, self.kit)}
 
-    def _screen(self, step: DemonstratedStep) -> Screen:
-        return page_screen(step.screenshot, self.demonstrations.regions(step.screenshot), self.ignore_above)
+    def _screen(self, image: ImageRef) -> Screen:
+        return page_screen(image, self.demonstrations.regions(image), self.ignore_above)
 
 
-def exact_share(trainer: Trainer, samples: Sequence[Sample], renderer: Renderer) -> float:
-    """Share of replies whose every token is the most probable one, given the tokens before it (greedy decoding would say them)."""
-    hits = 0
-    for start in range(0, len(samples), 32):
-        chunk = samples[start : start + 32]
-        batch = collate(chunk, renderer)
+def exact_share(trainer: Trainer, samples: Sequence[Sample], kit: Kit) -> float:
+    """Share of replies whose every token is the most probable one, given the tokens before it (greedy decoding would say them).
+    Every rank judges its part; the answer is that of all."""
+    hits, mine = 0, kit.mine(samples)
+    for start in range(0, len(mine), 32):
+        chunk = mine[start : start + 32]
+        batch = collate(chunk, kit.renderer)
         right = trainer.most_probable(batch) == batch.targets
         offset = 0
         for i in (index for row in pack([len(s) for s in chunk], max(len(s) for s in chunk)) for index in row):
             trained = int((chunk[i].w_ce != 0).sum())
             hits += bool(right[offset : offset + trained].all())
             offset += trained
-    return hits / max(1, len(samples))
+    return trainer.sum_over_ranks({"hits": hits})["hits"] / max(1, len(samples))

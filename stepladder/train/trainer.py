@@ -111,7 +111,7 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
         self.step_count += 1
-        means = {name: value / counts[name] for name, value in self._sum_over_ranks(sums).items() if counts[name]}
+        means = {name: value / counts[name] for name, value in self.sum_over_ranks(sums).items() if counts[name]}
         return {**means, "grad_norm": float(norm), "rate": factor}
 
     def encode(self, batch: Batch) -> Visual | None:
@@ -171,9 +171,10 @@ class Trainer:
         for micro_batch in micro_batches:
             for name, count in micro_batch.counts().items():
                 counts[name] += count
-        return self._sum_over_ranks(counts)
+        return self.sum_over_ranks(counts)
 
-    def _sum_over_ranks(self, values: Mapping[str, float]) -> dict[str, float]:
+    def sum_over_ranks(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The sum of each value over all ranks, which must name the same values."""
         if self.world == 1:
             return dict(values)
         names = sorted(values)

@@ -13,7 +13,7 @@ from stepladder.models.renderer import Renderer
 from stepladder.types import ImageRef, Region
 
 #: A region must cover this share of a visual token's cell to be what the token shows; small things count when they lie in it.
-WORD_SHARE, WIDGET_SHARE, SMALL_SHARE = 0.15, 0.08, 0.02
+WORD_SHARE, WIDGET_SHARE, SMALL_SHARE = 0.08, 0.15, 0.02
 
 
 def visual_targets(
@@ -30,15 +30,15 @@ def visual_targets(
     located = np.zeros((rows, columns), dtype=bool)
     best = np.zeros((rows, columns))
     label[: int(ignore_above // cell_height)] = -100
-    # words first, then widgets: an empty text box under a label must not hide the label
+    # words first, then widgets: an empty text box under a label must not hide the label; a word that is no class hides nothing
     for region in sorted(regions, key=lambda r: r.kind != "word"):
         is_word = region.kind == "word"
         left, top, width, height = region.box
         target = region.target or region.box
         word = strip_punctuation(region.text)
-        code = (
-            head.word_label.get(word, -100) if is_word else head.label_of.get(region.kind, head.word_label.get(region.text, -100))
-        )
+        code = head.label_of.get(region.kind, -100)
+        if is_word or region.kind == "color":  # a patch of colour is seen as the name of the colour
+            code = head.word_label.get(word, -100)
         if not is_word and code == -100:
             continue
         for row in range(max(0, int(top // cell_height)), min(rows, int((top + height - 1) // cell_height) + 1)):
@@ -48,8 +48,8 @@ def visual_targets(
                 overlap, cell = across * down, cell_width * cell_height
                 share = WORD_SHARE if is_word else WIDGET_SHARE
                 small = width * height < 0.3 * cell and overlap > SMALL_SHARE * cell
-                taken = not is_word and letters[row, column, 0] != -100
-                if overlap <= best[row, column] or taken or not (overlap > share * cell or small):
+                known_word = not is_word and letters[row, column, 0] != -100 and label[row, column] > 0
+                if overlap <= best[row, column] or known_word or not (overlap > share * cell or small):
                     continue
                 best[row, column], label[row, column] = overlap, code
                 located[row, column] = True
@@ -57,7 +57,8 @@ def visual_targets(
                     (target[0] + target[2] / 2) / image.width,
                     (target[1] + target[3] / 2) / image.height,
                 )
-                letters[row, column] = letter_targets(word) if is_word and word else -100
+                if is_word:
+                    letters[row, column] = letter_targets(word) if word else -100
     return VisualTargets(
         torch.from_numpy(label.reshape(-1)),
         torch.from_numpy(letters.reshape(-1, LETTER_SLOTS)),

@@ -36,97 +36,97 @@ HELDOUT = 1_000_000
 
 _TABLE = """
 ascending-numbers              game       10  multi_step reading
-bisect-angle                   draw        6  multi_step geometry
+bisect-angle                   draw       10  multi_step geometry
 book-flight                    web        24  multi_step reading typing copying search
 book-flight-nodelay            web        24  multi_step reading typing copying search
-button-delay                   real-time   8  multi_step reading time
-buy-ticket                     web         6  reading
+button-delay                   real-time  10  multi_step reading time
+buy-ticket                     web        10  reading
 chase-circle                   real-time  40  multi_step time
 choose-date                    form       20  multi_step reading
-choose-date-easy               form        8  multi_step reading
+choose-date-easy               form       10  multi_step reading
 choose-date-medium             form       10  multi_step reading
 choose-date-nodelay            form       20  multi_step reading
 choose-list                    form       10  multi_step reading select
-circle-center                  draw        6  multi_step geometry
-click-button                   click       4  reading
-click-button-sequence          click       6  multi_step reading
+circle-center                  draw       10  multi_step geometry
+click-button                   click      10  reading
+click-button-sequence          click      10  multi_step reading
 click-checkboxes               form       16  multi_step reading
 click-checkboxes-large         form       30  multi_step reading scroll
 click-checkboxes-soft          form       16  multi_step reading
 click-checkboxes-transfer      form       16  multi_step reading
-click-collapsible              click       6  multi_step
+click-collapsible              click      10  multi_step
 click-collapsible-2            click      12  multi_step reading search
 click-collapsible-2-nodelay    click      12  multi_step reading search
-click-collapsible-nodelay      click       6  multi_step
-click-color                    visual      4
-click-dialog                   click       4
-click-dialog-2                 click       4  reading
-click-link                     click       4  reading
+click-collapsible-nodelay      click      10  multi_step
+click-color                    visual     10
+click-dialog                   click      10
+click-dialog-2                 click      10  reading
+click-link                     click      10  reading
 click-menu                     menu       10  multi_step reading
 click-menu-2                   menu       10  multi_step reading icons search
-click-option                   form        6  multi_step reading
-click-pie                      menu        6  multi_step reading
-click-pie-nodelay              menu        6  multi_step reading
+click-option                   form       10  multi_step reading
+click-pie                      menu       10  multi_step reading
+click-pie-nodelay              menu       10  multi_step reading
 click-scroll-list              form       12  multi_step reading scroll select
 click-shades                   visual     20  multi_step
-click-shape                    visual      4  reading
-click-tab                      click       4  reading
+click-shape                    visual     10  reading
+click-tab                      click      10  reading
 click-tab-2                    click      10  multi_step reading search
-click-tab-2-easy               click       4  reading
+click-tab-2-easy               click      10  reading
 click-tab-2-hard               click      14  multi_step reading search
-click-tab-2-medium             click       6  reading
-click-test                     click       4
-click-test-2                   click       4  reading
-click-test-transfer            click       4  reading
-click-widget                   click       4
+click-tab-2-medium             click      10  reading
+click-test                     click      10
+click-test-2                   click      10  reading
+click-test-transfer            click      10  reading
+click-widget                   click      10
 copy-paste                     type       12  multi_step
 copy-paste-2                   type       12  multi_step
-count-shape                    visual      4  reading counting
-count-sides                    visual      4  reading counting
+count-shape                    visual     10  reading counting
+count-sides                    visual     10  reading counting
 daily-calendar                 web        16  multi_step reading typing copying
-drag-box                       drag        6  multi_step drag
-drag-circle                    drag        8  multi_step drag
+drag-box                       drag       10  multi_step drag
+drag-circle                    drag       10  multi_step drag
 drag-cube                      drag       16  multi_step reading drag
-drag-items                     drag        8  reading drag
+drag-items                     drag       10  reading drag
 drag-items-grid                drag       20  reading drag
 drag-shapes                    drag       24  multi_step drag
 drag-shapes-2                  drag       24  multi_step drag
-drag-single-shape              drag        6  drag
+drag-single-shape              drag       10  drag
 drag-sort-numbers              drag       20  multi_step reading drag
 draw-circle                    draw       24  multi_step drag geometry
-draw-line                      draw        8  multi_step drag geometry
+draw-line                      draw       10  multi_step drag geometry
 email-inbox                    email      12  multi_step reading typing copying scroll icons
-email-inbox-delete             email       4  reading icons
+email-inbox-delete             email      10  reading icons
 email-inbox-forward            email      10  multi_step reading typing copying
 email-inbox-forward-nl         email      10  multi_step reading typing copying free_text
 email-inbox-forward-nl-turk    email      10  multi_step reading typing copying free_text
-email-inbox-important          email       4  reading icons
+email-inbox-important          email      10  reading icons
 email-inbox-nl-turk            email      12  multi_step reading typing copying scroll icons free_text
 email-inbox-noscroll           email      10  multi_step reading typing copying icons
 email-inbox-reply              email      10  multi_step reading typing copying
 email-inbox-star-reply         email      10  multi_step reading typing copying icons
-enter-date                     type        8  multi_step typing copying
+enter-date                     type       10  multi_step typing copying
 enter-password                 type       10  multi_step typing copying
-enter-text                     type        6  multi_step typing copying
-enter-text-2                   type        6  multi_step typing copying
-enter-text-dynamic             type        6  multi_step typing copying
-enter-time                     type        8  multi_step typing copying
+enter-text                     type       10  multi_step typing copying
+enter-text-2                   type       10  multi_step typing copying
+enter-text-dynamic             type       10  multi_step typing copying
+enter-time                     type       10  multi_step typing copying
 find-greatest                  game       10  multi_step reading
-find-midpoint                  draw        6  multi_step geometry
-find-word                      read        6  multi_step reading typing counting
-focus-text                     click       4
-focus-text-2                   click       4
+find-midpoint                  draw       10  multi_step geometry
+find-word                      read       10  multi_step reading typing counting
+focus-text                     click      10
+focus-text-2                   click      10
 form-sequence                  form       14  multi_step drag
 form-sequence-2                form       10  multi_step typing copying
 form-sequence-3                form       10  multi_step reading select
 generate-number                game       20  multi_step reading
-grid-coordinate                visual      4  reading
+grid-coordinate                visual     10  reading
 guess-number                   game       40  multi_step reading typing
-highlight-text                 drag        6  multi_step drag
-highlight-text-2               drag        6  multi_step drag
+highlight-text                 drag       10  multi_step drag
+highlight-text-2               drag       10  multi_step drag
 hot-cold                       game       20  multi_step reading search
 hover-shape                    real-time  40  multi_step time
-identify-shape                 visual      4  reading
+identify-shape                 visual     10  reading
 login-user                     type       10  multi_step reading typing copying
 login-user-popup               type       14  multi_step reading typing copying
 moving-items                   real-time  40  multi_step time
@@ -137,26 +137,26 @@ number-checkboxes              visual     40  multi_step
 odd-or-even                    math       10  multi_step reading
 order-food                     web        30  multi_step reading
 phone-book                     web        12  multi_step reading search
-read-table                     read        6  multi_step reading typing
+read-table                     read       10  multi_step reading typing
 read-table-2                   read       10  multi_step reading typing
-resize-textarea                drag        6  multi_step reading drag
-right-angle                    draw        6  multi_step geometry
+resize-textarea                drag       10  multi_step reading drag
+right-angle                    draw       10  multi_step geometry
 scroll-text                    read       12  multi_step reading typing scroll
-scroll-text-2                  read        8  multi_step scroll
+scroll-text-2                  read       10  multi_step scroll
 search-engine                  web        12  multi_step reading typing copying search
 sign-agreement                 form       20  multi_step reading typing copying scroll
 simon-says                     real-time  40  multi_step time
-simple-algebra                 math        6  multi_step reading typing
-simple-arithmetic              math        6  multi_step reading typing
+simple-algebra                 math       10  multi_step reading typing
+simple-arithmetic              math       10  multi_step reading typing
 social-media                   web        10  multi_step reading icons scroll
 social-media-all               web        40  multi_step reading icons scroll
 social-media-some              web        40  multi_step reading icons scroll
 stock-market                   real-time 100  multi_step reading time
 terminal                       web        12  multi_step reading typing
 text-editor                    web        12  multi_step reading icons drag
-text-transform                 read        6  multi_step reading typing
+text-transform                 read       10  multi_step reading typing
 tic-tac-toe                    game       10  multi_step icons
-unicode-test                   click       4  reading
+unicode-test                   click      10  reading
 use-autocomplete               form       10  multi_step reading typing copying
 use-autocomplete-nodelay       form       10  multi_step reading typing copying
 use-colorwheel                 visual     10  multi_step
@@ -164,7 +164,7 @@ use-colorwheel-2               visual     10  multi_step
 use-slider                     form       12  multi_step reading drag
 use-slider-2                   form       24  multi_step reading drag
 use-spinner                    form       16  multi_step
-visual-addition                math        6  multi_step typing counting
+visual-addition                math       10  multi_step typing counting
 """
 
 #: Small enough for a model trained in minutes: short texts, few steps, one font.
@@ -177,7 +177,7 @@ enter-password login-user form-sequence-2
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One task of the wheel. `max_steps` leaves room for some mistakes."""
+    """One task of the wheel. `max_steps` is 10, as in BrowserGym, or more where a solution may need more."""
 
     name: str
     category: str
