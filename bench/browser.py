@@ -1,11 +1,13 @@
-"""One page of MiniWoB++, a click, its state and a PNG screenshot: steps a second here, through Playwright, and in the Gymnasium
-environment of the `miniwob` package (Selenium), which is where they are installed.
+"""One page of MiniWoB++, a click, its state and a screenshot: steps a second here, through Playwright, in the Gymnasium environment
+of the `miniwob` package (Selenium) and in BrowserGym's, where they are installed.
 
-    python bench/browser.py [--rounds 5] [--seconds 2] [--task click-button] [--json FILE]
+    python bench/browser.py [--rounds 5] [--seconds 2] [--task click-button] [--json FILE] [--browsergym PYTHON]
 
 All run in turns, round after round, on the same page with the same clicks; a ratio is taken within a round, so that a machine that
 is busy for a while is busy for both. Playwright gets the same browser binary and its normal settings; the Gymnasium environment,
-which needs a full Chromium, gets `chromium` and `chromedriver` from PATH. Who cannot be started is named with the reason.
+which needs a full Chromium, gets `chromium` and `chromedriver` from PATH. BrowserGym pins an old Playwright and so runs in an
+interpreter of its own, PYTHON (`python -m venv`, then `pip install browsergym-miniwob`), also with `chromium` from PATH. Who cannot
+be started is named with the reason.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -36,7 +40,7 @@ from stepladder.types import Action
 SIZES = ((160, 210), (1280, 720))
 MEASURES = ("steps_per_second", "reset_ms", "screenshot_ms")
 #: How many times their steps a second ours are to be at the first size.
-GOALS = {"playwright": 5, "gymnasium": 50}
+GOALS = {"playwright": 5, "gymnasium": 50, "browsergym": 50}
 
 
 class Contestant(Protocol):
@@ -143,7 +147,65 @@ class Gymnasium:
         self.environment.close()
 
 
-def contestants(width: int) -> tuple[list[Contestant], list[str]]:
+class BrowserGym:
+    """`browsergym-miniwob` in the interpreter `python`. Its observations, the accessibility tree among them, are its own."""
+
+    name = "browsergym"
+
+    def __init__(self, python: Path) -> None:
+        self.python = python
+
+    async def open(self, task: str, width: int, height: int) -> None:
+        self.browsers = tempfile.TemporaryDirectory(prefix="stepladder-bench-")
+        chromium = shutil.which("chromium")
+        if chromium is None:
+            raise FileNotFoundError("browsergym needs chromium in PATH")
+        # Its second window asks Playwright for a browser of Playwright's own, at the place where an installed one would lie.
+        listed = [str(self.python), "-c", "import playwright; print(playwright.__file__)"]
+        package = Path(subprocess.run(listed, check=True, capture_output=True, text=True).stdout.strip()).parent
+        described = json.loads((package / "driver" / "package" / "browsers.json").read_text())["browsers"]
+        revision = next(browser["revision"] for browser in described if browser["name"] == "chromium")
+        binary = Path(self.browsers.name) / f"chromium-{revision}" / "chrome-linux" / "chrome"
+        binary.parent.mkdir(parents=True)
+        binary.symlink_to(chromium)
+        self.process = subprocess.Popen(
+            [str(self.python), str(Path(__file__).parent / "contestants" / "browsergym_server.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PLAYWRIGHT_BROWSERS_PATH": self.browsers.name},
+        )
+        self._ask({"task": task, "pages": (catalogue.html_directory() / "miniwob").as_uri() + "/"})
+
+    async def reset(self, seed: int) -> None:
+        self._ask({"reset": seed})
+
+    async def step(self, x: int, y: int) -> bool:
+        return bool(self._ask({"click": [x, y]})["done"])
+
+    async def screenshot(self) -> bool:
+        return False
+
+    async def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(30)
+        self.browsers.cleanup()
+
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps(order), file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            assert self.process.stderr is not None
+            raise RuntimeError(f"browsergym ended: {self.process.stderr.read().strip().splitlines()[-1:]}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def contestants(width: int, browsergym: Path | None) -> tuple[list[Contestant], list[str]]:
     """Those that can run here, and why the others cannot."""
     found: list[Contestant] = [Ours()]
     missing = []
@@ -160,6 +222,8 @@ def contestants(width: int) -> tuple[list[Contestant], list[str]]:
             found.append(Gymnasium())
         else:
             missing.append("gymnasium is left out: it needs gymnasium, selenium, chromium and chromedriver")
+        if browsergym is not None:
+            found.append(BrowserGym(browsergym))
     return found, missing
 
 
@@ -188,9 +252,11 @@ async def median_time(act: Callable[[int], Awaitable[Any]], seconds: float) -> f
     return 1000 * statistics.median(times)
 
 
-async def compare(task: str, width: int, height: int, rounds: int, seconds: float) -> dict[str, Any]:
+async def compare(
+    task: str, width: int, height: int, rounds: int, seconds: float, browsergym: Path | None = None
+) -> dict[str, Any]:
     """Figures of one screen size: for every contestant lists over the rounds."""
-    found, missing = contestants(width)
+    found, missing = contestants(width, browsergym)
     players = []
     for player in found:
         try:
@@ -219,9 +285,9 @@ async def compare(task: str, width: int, height: int, rounds: int, seconds: floa
     return {"width": width, "height": height, "figures": figures, "ratios": ratios(figures), "missing": missing}
 
 
-async def run(task: str = "click-button", rounds: int = 5, seconds: float = 2.0) -> dict[str, Any]:
+async def run(task: str = "click-button", rounds: int = 5, seconds: float = 2.0, browsergym: Path | None = None) -> dict[str, Any]:
     """Everything measured, as plain lists and numbers."""
-    sizes = [await compare(task, width, height, rounds, seconds) for width, height in SIZES]
+    sizes = [await compare(task, width, height, rounds, seconds, browsergym) for width, height in SIZES]
     machine = {"load": os.getloadavg()[0], "cores": os.cpu_count()}
     return {"task": task, "rounds": rounds, "seconds": seconds, "sizes": sizes, "goals": goals(sizes[0]["ratios"]), **machine}
 
@@ -281,9 +347,10 @@ def main() -> None:
     parser.add_argument("--task", default="click-button")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of stepping, for each contestant in each round")
+    parser.add_argument("--browsergym", type=Path, metavar="PYTHON", help="interpreter in which browsergym-miniwob is installed")
     parser.add_argument("--json", type=Path, help="also write everything measured to this file")
     arguments = parser.parse_args()
-    result = asyncio.run(run(arguments.task, arguments.rounds, arguments.seconds))
+    result = asyncio.run(run(arguments.task, arguments.rounds, arguments.seconds, arguments.browsergym))
     show(result, Console())
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

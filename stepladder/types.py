@@ -294,7 +294,8 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an episode may use. `deadline` bounds the whole episode and `step_deadline` one call of the environment, in seconds."""
+    """What an episode may use. `deadline` bounds the time that its environment takes in all and `step_deadline` one call of it,
+    in seconds."""
 
     max_steps: int | None = None
     max_tokens: int | None = None

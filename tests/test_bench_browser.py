@@ -51,7 +51,7 @@ def test_one_that_is_slower_and_one_that_cannot_be_started(
             raise OSError("no chromedriver [here]\nand more")
 
     monkeypatch.setattr(bench, "SIZES", ((160, 210),))
-    monkeypatch.setattr(bench, "contestants", lambda width: ([bench.Ours(), slow(bench, "playwright")(), Broken()], []))
+    monkeypatch.setattr(bench, "contestants", lambda width, browsergym: ([bench.Ours(), slow(bench, "playwright")(), Broken()], []))
     path = tmp_path / "bench.json"
     monkeypatch.setattr(sys, "argv", ["browser.py", "--rounds", "2", "--seconds", "0.05", "--json", str(path)])
     bench.main()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from stepladder.errors import TaskError
 from stepladder.types import ImageRef, Region, Step, Task, Trajectory
 
 #: One demonstration in this many is kept for validation.
@@ -46,7 +47,7 @@ class Demonstrations:
     task and seed, so that nothing depends on the order in which they were collected.
 
     Leading wrong steps (`parts["mistakes"]`) are history for the steps after them and are never imitated. `regions` gives what is
-    known about a screenshot. Raises ValueError when there is nothing to learn from.
+    known about a screenshot. Raises TaskError when there is nothing to learn from.
     """
 
     def __init__(self, trajectories: Iterable[Trajectory], regions: Callable[[ImageRef], Sequence[Region]]) -> None:
@@ -66,7 +67,7 @@ class Demonstrations:
             else:
                 self.train.setdefault(trajectory.task.id, []).extend(steps)
         if not any(self.train.values()):
-            raise ValueError(f"there is no successful step to learn from among {self.count} demonstrations")
+            raise TaskError(f"there is no successful step to learn from among {self.count} demonstrations")
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -97,6 +97,8 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
         sample = demonstrations.draw(Random("whiten"), 60, {})
         whiten_patches(model, renderer.pixels([step.screenshot for step in sample])[0], config.seed)
     else:
+        if not config.checkpoint.is_dir():
+            raise ConfigError(f"checkpoint: {config.checkpoint} is no directory")
         model, processor = load_checkpoint(config.checkpoint)
         renderer = Renderer(processor, images)
     use_attention(model)

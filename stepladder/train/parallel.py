@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ def run_ranks(function: Callable[..., None], ranks: int, *arguments: Any) -> Non
     must be picklable. The others end with this process, however it ends. Raises RuntimeError when one of them fails."""
     if ranks < 1:
         raise ValueError(f"ranks is {ranks}; it must be at least 1")
-    threads, affinity = torch.get_num_threads(), os.sched_getaffinity(0)
+    threads, affinity = torch.get_num_threads(), _cores()
     with tempfile.TemporaryDirectory(prefix="stepladder-ranks-") as directory:
         rendezvous = str(Path(directory) / "rendezvous")
         context = multiprocessing.get_context("spawn")
@@ -41,7 +42,7 @@ def run_ranks(function: Callable[..., None], ranks: int, *arguments: Any) -> Non
                 process.join()
         finally:
             torch.set_num_threads(threads)
-            os.sched_setaffinity(0, affinity)
+            _stay_on(affinity)
             for process in others:
                 if process.is_alive():
                     process.terminate()
@@ -52,16 +53,17 @@ def run_ranks(function: Callable[..., None], ranks: int, *arguments: Any) -> Non
 
 
 def _join(function: Callable[..., None], rank: int, world: int, rendezvous: str, arguments: tuple[Any, ...]) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is rank 0's business; it ends the others
     _in_rank(function, rank, world, rendezvous, arguments)
 
 
 def _in_rank(function: Callable[..., None], rank: int, world: int, rendezvous: str, arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
-    cores = sorted(os.sched_getaffinity(0))
+    cores = sorted(_cores())
     if world <= len(cores):
-        os.sched_setaffinity(0, {cores[rank]})
+        _stay_on({cores[rank]})
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
     try:
@@ -69,3 +71,13 @@ def _in_rank(function: Callable[..., None], rank: int, world: int, rendezvous: s
     finally:
         if world > 1:
             dist.destroy_process_group()
+
+
+def _cores() -> set[int]:
+    """The cores this process may use; Linux alone knows them."""
+    return os.sched_getaffinity(0) if sys.platform == "linux" else set()
+
+
+def _stay_on(cores: set[int]) -> None:
+    if cores and sys.platform == "linux":
+        os.sched_setaffinity(0, cores)

@@ -96,7 +96,7 @@ async def type_in_parts(screen: Screen, keys: str, name: str, wanted: str) -> As
 
 
 async def copy_paste(screen: Screen, instruction: str) -> AsyncIterator[Turn]:
-    """With the keyboard, as a person would. Pages in other tabs share the clipboard, so what was pasted is compared."""
+    """With the keyboard, as a person would. What was pasted is compared, and the copy repeated if it differs."""
     index = ordinal(instruction) - 1 if "area below and paste" in instruction else 0
     source = f"all('#area textarea')[{index}]"
     target = "document.getElementById('answer-input')"
