@@ -47,18 +47,17 @@ TASK_WEIGHTS = {
     "click-button": 3.0,
     "click-button-sequence": 3.0,
     "click-collapsible-nodelay": 1.5,
+    "click-color": 2.0,
     "click-dialog-2": 1.5,
     "click-tab": 1.5,
     "click-test": 0.7,
     "click-test-2": 2.0,
     "click-test-transfer": 2.0,
-    "click-widget": 2.5,
-    "enter-password": 1.5,
-    "enter-text": 1.5,
+    "click-widget": 3.0,
     "enter-text-dynamic": 1.5,
-    "focus-text": 0.5,
-    "focus-text-2": 0.5,
-    "login-user": 2.0,
+    "focus-text": 0.6,
+    "form-sequence-2": 1.5,
+    "login-user": 1.3,
 }
 
 

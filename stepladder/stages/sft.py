@@ -88,26 +88,26 @@ class SftConfig:
     ignore_above: float = 50.0
     agent: AgentOptions = field(default_factory=AgentOptions)
     model: SmallModel = field(default_factory=SmallModel)
-    copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=240, batch=96, lr=3e-3, goal=0.98, score_every=40))
+    copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=180, batch=96, lr=3e-3, goal=0.98, score_every=45))
     perception: PhaseConfig = field(
         default_factory=lambda: PhaseConfig(
             steps=450, batch=32, practice=12, lr=3e-3, goal=0.95, score_every=90, ce=0.0, word=1.0, centre=4.0
         )
     )
     cloning_frozen: PhaseConfig = field(
-        default_factory=lambda: PhaseConfig(steps=200, batch=34, practice=18, copies=12, lr=2e-3, decay=0.0, score_every=100)
+        default_factory=lambda: PhaseConfig(steps=220, batch=34, practice=18, copies=12, lr=2e-3, decay=0.0, score_every=110)
     )
     cloning: PhaseConfig = field(
         default_factory=lambda: PhaseConfig(
-            steps=560,
-            batch=34,
+            steps=620,
+            batch=38,
             practice=6,
-            copies=10,
+            copies=8,
             lr=2e-3,
             warmup=10,
-            decay=0.55,
+            decay=0.9,
             goal=0.97,
-            score_every=80,
+            score_every=124,
             word=0.3,
             centre=1.2,
         )
