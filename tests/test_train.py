@@ -186,9 +186,9 @@ def test_visual_targets_and_head_learn_what_is_where() -> None:
     word = RENDERER.single_token("click")
     assert word is not None
     torch.manual_seed(0)
-    button = RENDERER.single_token("button")
-    assert button is not None
-    head = PerceptionHead(48, {"textbox": button}, {"click": word})
+    letter = RENDERER.single_token("x")
+    assert letter is not None
+    head = PerceptionHead(48, {"textbox": letter}, {"click": word})
     regions = (Region("click", "word", (2, 2, 28, 12), (0, 0, 32, 20), "button"), Region("", "textbox", (34, 70, 28, 20)))
     image = PICTURES[0]
     targets = visual_targets(head, RENDERER, image, regions)
