@@ -204,7 +204,7 @@ def test_visual_targets_and_head_learn_what_is_where() -> None:
         head,
         Schedule(60, warmup=2),
         weights=LossWeights(0, 1, 1, 1),
-        trainable=("model.visual", "heads"),
+        trainable=("model.visual", "heads", "model.language_model.embed_tokens"),
     )
     batch = collate([SAMPLES[0]], RENDERER)
     history = [learner.step([MicroBatch(batch, join_targets([targets]), text=False)]) for _ in range(60)]
