@@ -245,7 +245,7 @@ LOGIN = demonstration(
 )
 
 
-def test_copy_items_replace_strings_everywhere() -> None:
+def test_copying_replaces_strings_everywhere() -> None:
     assert typed_from_instruction(LOGIN) == [1, 3]
     seen = set()
     copying, random = Copying([LOGIN]), Random(0)

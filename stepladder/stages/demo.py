@@ -110,12 +110,12 @@ def main(config: DemoConfig, show: bool = True) -> Path:
             for name in _policies(config):
                 _evaluate(config, name, show)
 
-        phase("collect", "1/5 Demonstrations: scripts act out the tasks in Chromium (about 2 minutes)", gather)
-        phase("train", "2/5 Training from random weights: copying, perception, behaviour cloning (about 9 minutes)", train)
+        phase("collect", "1/5 Demonstrations: scripts act out the tasks in Chromium (about a minute and a half)", gather)
+        phase("train", "2/5 Training from random weights: copying, perception, behaviour cloning (about nine minutes)", train)
         phase(
-            "perceive", "3/5 Perception on words, fonts and sizes never seen (half a minute)", lambda r: _perceive(config, r, show)
+            "perceive", "3/5 Perception on words, fonts and sizes never seen (some seconds)", lambda r: _perceive(config, r, show)
         )
-        phase("evaluate", "4/5 Evaluation on held-out seeds, with baselines (about 2 minutes)", assess)
+        phase("evaluate", "4/5 Evaluation on held-out seeds, with baselines (about two and a half minutes)", assess)
         console.print("[bold]5/5 Report[/bold]")
         report = _report(config, run)
         console.print(f"  {report}")
@@ -168,7 +168,7 @@ def _result(config: DemoConfig, name: str) -> Result:
 
 
 def _curves(config: DemoConfig) -> tuple[Curve, ...]:
-    """Loss and held-out score of every phase of training over its updates."""
+    """Held-out scores of every phase of training over its minutes."""
     curves = []
     for name, title in PHASE_TITLES.items():
         records = read_metrics(config.output / "sft", name)
