@@ -372,7 +372,7 @@ class BrowserEnvironment:
 
     async def _observe_page(self, page: Page) -> Observation:
         await page.loaded()
-        await page.frame()  # what the action has changed takes effect
+        await self._take_effect(page)
         asked = page.request_evaluation(f"Boolean({self.finished_script})")
         digest = await page.evaluate_apart("stepladder.digest()")
         if digest["closed"]:
@@ -385,6 +385,10 @@ class BrowserEnvironment:
         screenshot = await page.screenshot()
         self._last = Observation(self.images.put(screenshot), tree, self._text(), digest["url"], str(digest["key"]), done)
         return self._last
+
+    async def _take_effect(self, page: Page) -> None:
+        """Let what the action has changed take effect before the page is described; the screenshot is the frame after that."""
+        await page.frame()
 
     async def _keep_copied(self) -> None:
         """A script of the page (a "copy" button) has filled the browser's clipboard: keep the text with this context."""

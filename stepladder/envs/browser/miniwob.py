@@ -71,6 +71,10 @@ def style_pictures(page: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(picture.as_uri() for picture in pictures if picture.exists()))
 
 
+#: Actions that do not scroll a page by themselves, which would tell the page so with the next frame.
+_NO_FRAME = frozenset({"click", "double_click", "triple_click", "right_click", "middle_click", "mouse_down", "mouse_up", "type"})
+
+
 def give_up(reason: str) -> Turn:
     """The last turn of a demonstrator that cannot go on."""
     return f"This cannot be done: {reason}\nAction: Give up.", Action("fail", text=reason)
@@ -131,6 +135,8 @@ class MiniWobEnvironment(BrowserEnvironment):
         #: no state key, which saves a third of all frames of short episodes.
         self.final_screen = True
         self._ended = False
+        #: Whether the next frame shows all that the last action has changed, see `_take_effect`.
+        self._at_rest = False
         self._seed = 0
         self._pages = catalogue.html_directory().as_uri() + "/"
         self._loaded: tuple[Page, str] | None = None
@@ -182,7 +188,7 @@ class MiniWobEnvironment(BrowserEnvironment):
             await self._load(page, entry.name)
             instruction = await page.evaluate(start)
         self._loaded = (page, task.id)
-        self.raw_reward, self._ended, self._seed = 0.0, False, seed
+        self.raw_reward, self._ended, self._at_rest, self._seed = 0.0, False, False, seed
         return dataclasses.replace(task, instruction=instruction)
 
     async def _load(self, page: Page, name: str) -> None:
@@ -194,9 +200,11 @@ class MiniWobEnvironment(BrowserEnvironment):
         await page.evaluate(f"{_PREPARE}({json.dumps(style_pictures(path))})")
 
     async def _act(self, action: Action) -> None:
+        self._at_rest = False
         await super()._act(action)
         if action.kind != "wait":
             await self._pass_time(self.step_seconds)
+        self._at_rest &= action.kind in _NO_FRAME
 
     async def _wait(self, seconds: float) -> None:
         await self._pass_time(seconds)
@@ -207,8 +215,17 @@ class MiniWobEnvironment(BrowserEnvironment):
 
     async def _grade(self, first: str = "0") -> None:
         """Evaluate `first` and ask whether the episode has ended and for its reward, which do not change after that."""
-        graded = await self._current().evaluate(f"({first}, ({self.finished_script}) ? WOB_RAW_REWARD_GLOBAL : null)")
+        hovered = f"Boolean(document.elementFromPoint({self._input.x}, {self._input.y})?.matches(':hover'))"
+        graded, self._at_rest = await self._current().evaluate(
+            f"({first}, [({self.finished_script}) ? WOB_RAW_REWARD_GLOBAL : null, {hovered}])"
+        )
         self._ended, self.raw_reward = graded is not None, float(graded or 0)
+
+    async def _take_effect(self, page: Page) -> None:
+        """A click is handled without a frame, and these pages do nothing by Chromium's clock: unless something else has come
+        under the pointer, which Chromium notices with the next frame, the screenshot's own frame is enough."""
+        if not self._at_rest:
+            await super()._take_effect(page)
 
     async def _observe_page(self, page: Page) -> Observation:
         if self._ended and not self.final_screen and self._last is not None:
