@@ -1,7 +1,11 @@
-"""Tokens a second of the in-process engine beside transformers' own generate, on a small model with random weights.
+"""Tokens a second of the in-process engine beside transformers' own generate, on the turns of groups of episodes.
 
-Prompts are one 160x210 screenshot and an instruction, replies have 20 tokens. "8 a prompt" asks each of the distinct prompts eight
-times, as a group of rollouts does. Run: OMP_NUM_THREADS=1 python bench/engine.py [batch] [repeats]
+A small model with random weights plays forms of 160 x 224 pixels: groups of 8 members that begin alike, 3 turns, a fixed number of
+sampled tokens a reply. What was played is then asked again, turn by turn, all members at once: by transformers' generate, whose
+pictures are prepared before the clock starts, and by engines that share more and more. All in float32, on one thread, with the same
+weights, in turns within each round; the engine's caches are emptied before each round, as they are by an update of the weights.
+
+Run: OMP_NUM_THREADS=1 python bench/engine.py [rounds] [groups]
 """
 
 from __future__ import annotations
@@ -9,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,87 +29,200 @@ from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
 from stepladder.models.vision import use_batched_vision
 from stepladder.policies.engine import Engine
-from stepladder.types import Prompt, Sampling
+from stepladder.types import Action, Completion, ImageRef, Message, Observation, Prompt, Sampling, Step
 
-TOKENS = 20
+TURNS, MEMBERS, TOKENS = 3, 8, 20
+#: What each engine may share, each with all that those before it share.
+ENGINES: dict[str, dict[str, int]] = {
+    "engine, nothing shared": {"prefix_tokens": 0, "picture_tokens": 1},
+    "equal prompts read once": {"prefix_tokens": 0, "picture_tokens": 1},
+    "+ pictures kept": {"prefix_tokens": 0},
+    "+ prefixes kept (the default)": {},
+}
+Turn = list[Prompt]
 
 
-async def build_prompts(renderer: Renderer, images: ImageStore, count: int) -> list[Prompt]:
-    environment = FormsEnvironment(images)
-    agent = QwenVLAgent(system="none")
-    tasks = environment.tasks()
-    prompts = []
-    for seed in range(count):
-        observation = await environment.reset(tasks[seed % len(tasks)], seed)
-        prompts.append(renderer.render(agent.prompt(environment.task, [], observation)))
-    return prompts
+@dataclass
+class Play:
+    """The prompts of all members, turn by turn. `apart` are the same prompts with no two pictures alike."""
+
+    name: str
+    turns: list[Turn]
+    apart: list[Turn]
 
 
 class Bench:
-    def __init__(self, batch: int, repeats: int) -> None:
-        self.batch, self.repeats = batch, repeats
+    def __init__(self, groups: int) -> None:
+        self.groups = groups
         self.images = ImageStore()
-        tokenizer = build_tokenizer(["Click the button. Enter the text."] * 5, 600)
+        tokenizer = build_tokenizer(["Click the button. Enter the text. Select the option."] * 5, 600)
         self.renderer = Renderer(ImageTextProcessor(image_processor(), tokenizer, tokenizer.chat_template), self.images)
+        # no reply ends early
+        self.renderer.banned_ids = (*self.renderer.banned_ids, *self.renderer.stop_ids)
+        self.renderer.stop_ids = ()
         self.model = build_model(SmallModel(), tokenizer).eval()
         use_batched_vision(self.model)
-        self.prompts = asyncio.run(build_prompts(self.renderer, self.images, batch))
 
-    def with_engine(self, prompts: list[Prompt]) -> int:
-        engine = Engine(self.model, self.renderer, max_batch=len(prompts))
+    def engine(self, **options: int) -> Engine:
+        return Engine(self.model, self.renderer, max_batch=self.groups * MEMBERS, **options)
 
-        async def main() -> int:
-            settings = [Sampling(max_tokens=TOKENS, seed=number) for number in range(len(prompts))]
-            replies = await asyncio.gather(*(engine.generate(p, s) for p, s in zip(prompts, settings, strict=True)))
-            return sum(len(reply.tokens) for reply in replies if reply.tokens is not None)
+    # ------------------------------------------------------------------ what is asked
 
-        count = asyncio.run(main())
+    def play(self, screenshots: int, all_different: bool) -> Play:
+        engine = self.engine()
+        turns = asyncio.run(self._play(engine, QwenVLAgent(screenshots=screenshots), all_different))
         engine.close()
-        return count
+        kept = "prompts that extend" if screenshots >= TURNS else f"a window of {screenshots} screenshot"
+        screens = "every later screen different" if all_different else "screens as they were played"
+        apart = [
+            [self._with_pictures_of_its_own(prompt, turn, row) for row, prompt in enumerate(turns[turn])] for turn in range(TURNS)
+        ]
+        return Play(f"{kept}, {screens}", turns, apart)
 
-    def with_transformers(self, prompts: list[Prompt]) -> int:
-        width = max(len(prompt.tokens) for prompt in prompts if prompt.tokens is not None)
+    async def _play(self, engine: Engine, agent: QwenVLAgent, all_different: bool) -> list[Turn]:
+        tasks = FormsEnvironment.tasks()
+        environments = [FormsEnvironment(self.images, height=224) for _ in range(self.groups * MEMBERS)]
+        seen = [await environment.reset(tasks[row // MEMBERS], row // MEMBERS) for row, environment in enumerate(environments)]
+        steps: list[list[Step]] = [[] for _ in environments]
+        turns = []
+        for turn in range(TURNS):
+            prompts = [
+                self.renderer.render(agent.prompt(environment.task, before, observation))
+                for environment, before, observation in zip(environments, steps, seen, strict=True)
+            ]
+            turns.append(prompts)
+            for row, reply in enumerate(await ask(engine, prompts, samplings(turn, len(prompts)))):
+                place = zlib.crc32(np.asarray(reply.tokens).tobytes())
+                action = Action("click", place % 160, place // 160 % 224)
+                steps[row].append(Step(seen[row], action, prompt=prompts[row], completion=reply))
+                seen[row] = await environments[row].step(action)
+                if all_different:
+                    seen[row] = self._marked(seen[row], turn * len(prompts) + row)
+        return turns
+
+    def _marked(self, observation: Observation, number: int) -> Observation:
+        assert observation.screenshot is not None
+        return replace(observation, screenshot=self._different(observation.screenshot, number))
+
+    def _different(self, image: ImageRef, number: int) -> ImageRef:
+        pixels = np.array(self.images.load(image))
+        pixels[0, 0] = number // 65536, number // 256 % 256, number % 256
+        return self.images.put_pixels(pixels)
+
+    def _with_pictures_of_its_own(self, prompt: Prompt, turn: int, row: int) -> Prompt:
+        numbers = iter(range((turn * self.groups * MEMBERS + row) * TURNS, 2**24))
+        messages = [
+            Message(
+                message.role,
+                tuple(self._different(part, next(numbers)) if isinstance(part, ImageRef) else part for part in message.content),
+                message.tokens,
+            )
+            for message in prompt.messages
+        ]
+        return Prompt(tuple(messages), prompt.tokens, prompt.image_spans)
+
+    # ------------------------------------------------------------------ who answers
+
+    def transformers_inputs(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+        width = max(length(prompt) for prompt in prompts)
         ids = np.full((len(prompts), width), self.renderer.pad_id, dtype=np.int64)
         mask = np.zeros_like(ids)
         for row, prompt in enumerate(prompts):
-            assert prompt.tokens is not None
-            ids[row, width - len(prompt.tokens) :] = prompt.tokens
-            mask[row, width - len(prompt.tokens) :] = 1
+            ids[row, width - length(prompt) :] = prompt.tokens
+            mask[row, width - length(prompt) :] = 1
         pixels, grid = self.renderer.pixels([image for prompt in prompts for image in prompt.images])
         tokens = torch.from_numpy(ids)
-        output = self.model.generate(
-            input_ids=tokens,
-            attention_mask=torch.from_numpy(mask),
-            mm_token_type_ids=(tokens == self.renderer.image_id).int(),
-            pixel_values=pixels,
-            image_grid_thw=grid,
-            max_new_tokens=TOKENS,
-            do_sample=True,
-            top_k=0,
-            suppress_tokens=list(self.renderer.banned_ids),
-        )
-        return int((output[:, width:] != self.renderer.pad_id).sum())
+        return {
+            "input_ids": tokens,
+            "attention_mask": torch.from_numpy(mask),
+            "mm_token_type_ids": (tokens == self.renderer.image_id).int(),
+            "pixel_values": pixels,
+            "image_grid_thw": grid,
+        }
 
-    def report(self, name: str, run: Callable[[list[Prompt]], int], prompts: list[Prompt]) -> None:
-        run(prompts[:2])
-        rates = []
-        for _ in range(self.repeats):
-            begin = time.perf_counter()
-            count = run(prompts)
-            rates.append(count / (time.perf_counter() - begin))
-        length = np.mean([len(prompt.tokens) for prompt in prompts if prompt.tokens is not None])
-        rate = f"{np.median(rates):7.0f} tokens/s (best {max(rates):.0f})"
-        print(f"{name:33s} {len(prompts):4d} replies, prompts of {length:.0f} tokens: {rate}")
+    def with_transformers(self, inputs: dict[str, torch.Tensor], greedy: bool = False) -> torch.Tensor:
+        """Ids int64[B, TOKENS]."""
+        sampling = {"do_sample": False} if greedy else {"do_sample": True, "top_k": 0}
+        banned = list(self.renderer.banned_ids)
+        output = self.model.generate(**inputs, max_new_tokens=TOKENS, suppress_tokens=banned, **sampling)
+        return output[:, inputs["input_ids"].shape[1] :]
+
+    # ------------------------------------------------------------------ the measurement
+
+    def measure(self, play: Play, rounds: int) -> None:
+        inputs = [self.transformers_inputs(prompts) for prompts in play.turns]
+        engines = {name: self.engine(**options) for name, options in ENGINES.items()}
+        replies = TURNS * self.groups * MEMBERS
+
+        def transformers() -> None:
+            for turn in inputs:
+                assert self.with_transformers(turn).shape[1] == TOKENS
+
+        def asking(name: str) -> Callable[[], None]:
+            turns = play.apart if name == "engine, nothing shared" else play.turns
+            return lambda: asyncio.run(ask_turns(engines[name], turns))
+
+        contestants = {"transformers generate": transformers} | {name: asking(name) for name in engines}
+        seconds: dict[str, list[float]] = {name: [] for name in contestants}
+        for number in range(rounds + 1):
+            for name, run in contestants.items():
+                if name in engines:
+                    asyncio.run(engines[name].update_weights(None, number))
+                begin = time.perf_counter()
+                run()
+                if number > 0:  # the first round warms up
+                    seconds[name].append(time.perf_counter() - begin)
+        for engine in engines.values():
+            engine.close()
+        lengths = ", ".join(f"{np.mean([length(prompt) for prompt in prompts]):.0f}" for prompts in play.turns)
+        print(f"\n{play.name}; prompts of {lengths} tokens in turn 1, 2, 3; greedy replies alike: {self.alike(play, inputs)}")
+        slowest = np.array(seconds["transformers generate"])
+        for name, taken in seconds.items():
+            ratios = slowest / np.array(taken)
+            rate = np.median(replies * TOKENS / np.array(taken))
+            print(f"  {name:31s}{rate:8.0f} tokens/s {np.median(ratios):6.2f} x ({ratios.min():.2f} to {ratios.max():.2f})")
+
+    def alike(self, play: Play, inputs: list[dict[str, torch.Tensor]]) -> str:
+        """How many greedy replies of the default engine, after all turns were asked, are those of transformers."""
+        engine = self.engine()
+        equal = 0
+        for prompts, turn in zip(play.turns, inputs, strict=True):
+            replies = asyncio.run(ask(engine, prompts, [Sampling(temperature=0.0, max_tokens=TOKENS)] * len(prompts)))
+            expected = self.with_transformers(turn, greedy=True).tolist()
+            equal += sum(np.asarray(reply.tokens).tolist() == ids for reply, ids in zip(replies, expected, strict=True))
+        engine.close()
+        return f"{equal} of {TURNS * self.groups * MEMBERS}"
 
 
-def main(batch: int, repeats: int) -> None:
-    bench = Bench(batch, repeats)
-    shared = [prompt for prompt in bench.prompts[: max(1, batch // 8)] for _ in range(8)]
-    print(f"torch threads: {torch.get_num_threads()}")
-    for name, run in (("engine", bench.with_engine), ("transformers generate", bench.with_transformers)):
-        bench.report(name, run, bench.prompts)
-        bench.report(f"{name}, 8 a prompt", run, shared)
+def length(prompt: Prompt) -> int:
+    assert prompt.tokens is not None
+    return len(prompt.tokens)
+
+
+def samplings(turn: int, count: int) -> list[Sampling]:
+    """The same seeds as when the episodes were played, so that each reply is the one that the next prompt holds."""
+    return [Sampling(max_tokens=TOKENS, seed=turn * count + row) for row in range(count)]
+
+
+async def ask(engine: Engine, prompts: Sequence[Prompt], settings: Sequence[Sampling]) -> list[Completion]:
+    return await asyncio.gather(*(engine.generate(prompt, each) for prompt, each in zip(prompts, settings, strict=True)))
+
+
+async def ask_turns(engine: Engine, turns: Sequence[Turn]) -> None:
+    for number, prompts in enumerate(turns):
+        for reply in await ask(engine, prompts, samplings(number, len(prompts))):
+            assert reply.tokens is not None
+            assert len(reply.tokens) == TOKENS
+
+
+def main(rounds: int, groups: int) -> None:
+    torch.set_num_threads(1)
+    bench = Bench(groups)
+    print(f"{groups} groups of {MEMBERS}, {TURNS} turns, {TOKENS} tokens a reply, {rounds} rounds; median and range of the ratio")
+    for screenshots in (TURNS, 1):
+        for all_different in (True, False):
+            bench.measure(bench.play(screenshots, all_different), rounds)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 32, int(sys.argv[2]) if len(sys.argv) > 2 else 5)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 7, int(sys.argv[2]) if len(sys.argv) > 2 else 4)

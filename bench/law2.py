@@ -89,14 +89,14 @@ def main() -> None:
         for trajectory in trajectories
         for index in range(len(trajectory.steps))
     ]
-    tokens = sum(int((sample.w_ce != 0).sum()) for sample in samples)
+    tokens = sum(int(sample.trained.sum()) for sample in samples)
     print(f"{len(trajectories)} episodes, {len(samples)} steps, {tokens} sampled tokens in {seconds:.1f} s")
     trainer = Trainer(model, None, Schedule(1), autocast=False)
     banned = banned_ids(model, renderer)
     differences = []
     for start in range(0, len(samples), 32):
         batch = collate(samples[start : start + 32], renderer, row_length=1024)
-        differences.append(np.abs(trainer.logprobs(batch, banned).numpy() - batch.logprobs.numpy()))
+        differences.append(np.abs(trainer.logprobs(batch, banned).numpy() - batch.field("logprobs").numpy()))
     difference = np.concatenate(differences)
     print(f"difference of log-probabilities: mean {difference.mean():.2e}, largest {difference.max():.2e}")
     if not difference.max() <= 1e-3:

@@ -95,6 +95,27 @@ def sft(output: Output = None, set_: Settings = None, settings: ShowSettings = F
     _say(f"checkpoint: {stage.main(config)}")
 
 
+@app.command()
+def rl(
+    algo: Annotated[
+        str | None, typer.Option(help="reinforce, rloo, grpo, dapo, gspo, cispo, ppo, opd, or package.module:Class.")
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Where to start from.", show_default=False)] = None,
+    tasks: Tasks = None,
+    output: Output = None,
+    set_: Settings = None,
+    settings: ShowSettings = False,
+) -> None:
+    """Online reinforcement learning: the agent learns from its own episodes."""
+    from stepladder.algos import algorithm_class
+    from stepladder.stages import rl as stage
+    from stepladder.stages.rl_config import RlConfig
+
+    chosen = None if algo is None else algorithm_class(algo)()
+    config = _configured(RlConfig(), set_, settings, algo=chosen, checkpoint=checkpoint, tasks=tasks, output=output)
+    _say(f"checkpoint: {stage.main(config)}")
+
+
 @app.command("eval")
 def evaluate(
     policy: Annotated[

@@ -274,6 +274,47 @@ def test_new_weights_come_between_batches_and_are_recorded(world: World) -> None
     engine.close()
 
 
+def test_new_weights_between_two_tokens(world: World) -> None:
+    model = build_model(SIZES, world.renderer.processor.tokenizer, seed=1)
+    engine = Engine(model, world.renderer, version=3)
+    prompt, long = world.prompt(2), replace(GREEDY, max_tokens=400)
+
+    async def main() -> tuple[bool, Completion, Completion]:
+        first = asyncio.create_task(engine.generate(prompt, long))
+        await engine.generate(world.prompt(1), replace(GREEDY, max_tokens=1))
+        await engine.update_weights(world.model.state_dict(), 4, in_progress="continue")
+        waited = first.done()
+        return waited, await first, await engine.generate(prompt, GREEDY)
+
+    waited, reply, after = asyncio.run(main())
+    assert not waited
+    assert (reply.version, after.version, reply.finish) == (3, 4, "length")
+    assert tokens(after) == world.generate(prompt, 16)
+    engine.close()
+
+
+def test_abort_answers_with_what_there_is(world: World) -> None:
+    engine = Engine(world.model, world.renderer, max_batch=2)
+    prompts = [world.prompt(number) for number in range(4)]
+
+    async def main() -> tuple[list[Completion], Completion]:
+        pending = [asyncio.create_task(engine.generate(prompt, replace(GREEDY, max_tokens=400))) for prompt in prompts]
+        await asyncio.sleep(0.1)
+        await engine.abort()
+        replies = [await asyncio.wait_for(each, 0.5) for each in pending]
+        await engine.abort()
+        return replies, await engine.generate(prompts[0], GREEDY)
+
+    replies, after = asyncio.run(main())
+    assert [reply.finish for reply in replies] == ["abort"] * 4
+    assert all(0 < len(tokens(reply)) < 400 for reply in replies[:2])
+    for prompt, reply in zip(prompts[:2], replies, strict=False):
+        np.testing.assert_allclose(reply.logprobs, world.logprobs(prompt, reply), atol=1e-3)  # type: ignore[arg-type]
+    assert [(tokens(reply), reply.text) for reply in replies[2:]] == [([], "")] * 2
+    assert (tokens(after), after.finish) == (world.generate(prompts[0], 16), "length")
+    engine.close()
+
+
 def test_cancelled_requests_leave_the_batch(world: World, engine: Engine) -> None:
     long, short = Sampling(max_tokens=400, temperature=0.0), replace(GREEDY, seed=1)
 

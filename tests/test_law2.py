@@ -95,7 +95,7 @@ def test_the_trainer_sees_what_was_sampled(world: World, screenshots: int) -> No
     banned = banned_ids(world.model, world.renderer)
     for start in range(0, len(samples), 8):
         batch = collate(samples[start : start + 8], world.renderer, row_length=700)
-        np.testing.assert_allclose(trainer.logprobs(batch, banned), batch.logprobs, atol=1e-3)
+        np.testing.assert_allclose(trainer.logprobs(batch, banned), batch.field("logprobs"), atol=1e-3)
 
 
 def test_sampled_ids_stand_in_later_prompts(world: World) -> None:
@@ -121,7 +121,7 @@ def test_other_weights_are_noticed(world: World) -> None:
     batch = collate(samples_of(world, agent, trajectories), world.renderer)
     changed = build_model(SIZES, world.renderer.processor.tokenizer, seed=7).eval()
     trainer = Trainer(changed, None, Schedule(1), autocast=False)
-    assert float((trainer.logprobs(batch, banned_ids(changed, world.renderer)) - batch.logprobs).abs().max()) > 0.05
+    assert float((trainer.logprobs(batch, banned_ids(changed, world.renderer)) - batch.field("logprobs")).abs().max()) > 0.05
 
 
 def _ids(tokens: np.ndarray | torch.Tensor | None) -> list[int]:

@@ -88,10 +88,10 @@ def test_one_picture_is_encoded_once() -> None:
 
 def test_shared_prefix_keeps_every_trained_token_and_its_predecessor() -> None:
     shared = share_prefix(SAMPLES[:2])
-    trained = np.flatnonzero(shared.w_ce)
-    expected = np.concatenate([s.tokens[s.w_ce != 0] for s in SAMPLES[:2]])
+    trained = np.flatnonzero(shared.trained)
+    expected = np.concatenate([s.tokens[s.trained] for s in SAMPLES[:2]])
     assert shared.tokens[trained].tolist() == expected.tolist()
-    predecessors = np.concatenate([s.tokens[s.previous[s.w_ce != 0]] for s in SAMPLES[:2]])
+    predecessors = np.concatenate([s.tokens[s.previous[s.trained]] for s in SAMPLES[:2]])
     assert shared.tokens[shared.previous[trained]].tolist() == predecessors.tolist()
     assert len(shared) < sum(map(len, SAMPLES[:2]))
 
@@ -99,7 +99,7 @@ def test_shared_prefix_keeps_every_trained_token_and_its_predecessor() -> None:
 def test_equal_prompts_branch_at_the_reply() -> None:
     other = sample(0, "click hello", 60, 90)
     shared = share_prefix([SAMPLES[0], other])
-    firsts = [int(np.flatnonzero((shared.segments == k) & (shared.w_ce != 0))[0]) for k in (1, 2)]
+    firsts = [int(np.flatnonzero((shared.segments == k) & shared.trained)[0]) for k in (1, 2)]
     assert shared.previous[firsts[0]] == shared.previous[firsts[1]]
     logprobs = trainer().logprobs(double(collate([shared], RENDERER)))  # type: ignore[arg-type]
     apart = [trainer().logprobs(double(collate([s], RENDERER))) for s in (SAMPLES[0], other)]  # type: ignore[arg-type]
@@ -203,7 +203,7 @@ def test_visual_targets_and_head_learn_what_is_where() -> None:
         model_for(RENDERER).train(),
         head,
         Schedule(60, warmup=2),
-        weights=LossWeights(0, 1, 1, 1),
+        weights=LossWeights(ce=0, word=1, letters=1, centre=1),
         trainable=("model.visual", "heads", "model.language_model.embed_tokens"),
     )
     batch = collate([SAMPLES[0]], RENDERER)

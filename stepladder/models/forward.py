@@ -59,12 +59,20 @@ def hidden_states(
     return states
 
 
-def token_logprobs(model: Qwen3VLForConditionalGeneration, states: Tensor, targets: Tensor, banned: Tensor | None = None) -> Tensor:
-    """Log-probabilities float32[N] of `targets` int64[N] from hidden states float[N, hidden].
+def token_logits(
+    model: Qwen3VLForConditionalGeneration, states: Tensor, banned: Tensor | None = None, temperature: float = 1.0
+) -> Tensor:
+    """Logits float32[N, V] (float64 for a float64 model) from hidden states float[N, hidden], divided by the temperature.
 
     `banned` int64[K] ids have probability 0, as they have when the engine samples.
     """
-    logits = model.lm_head(states).float()
+    logits = model.lm_head(states)
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     if banned is not None:
         logits = logits.index_fill(-1, banned, torch.finfo(torch.float32).min)
-    return -F.cross_entropy(logits, targets, reduction="none")
+    return logits if temperature == 1.0 else logits / temperature
+
+
+def token_logprobs(model: Qwen3VLForConditionalGeneration, states: Tensor, targets: Tensor, banned: Tensor | None = None) -> Tensor:
+    """Log-probabilities float32[N] of `targets` int64[N] from hidden states float[N, hidden]; see `token_logits`."""
+    return -F.cross_entropy(token_logits(model, states, banned), targets, reduction="none")

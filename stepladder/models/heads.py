@@ -95,6 +95,24 @@ class PerceptionHead(nn.Module):
         return features, features @ torch.cat([self.nothing, embeddings[self.token_ids].float()]).T
 
 
+class ValueHead(nn.Module):
+    """The critic: expected return before each token, from the hidden state that predicts it.
+
+    It reads the states and does not change them (no gradient goes on into the model), so that a critic which is still wrong
+    cannot spoil the policy.
+    """
+
+    def __init__(self, hidden: int, width: int = 256) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(hidden, width), nn.Linear(width, 1)
+        nn.init.zeros_(self.outer.weight)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """float[N] from float[N, hidden]."""
+        values: Tensor = self.outer(F.silu(self.inner(states.detach().to(self.inner.weight.dtype))))[..., 0]
+        return values
+
+
 def letter_targets(word: str) -> list[int]:
     """LETTER_SLOTS letter classes of a word; letters outside LETTERS are unknown (-100), words longer than the slots are cut."""
     known = [LETTERS.find(letter) for letter in word[:LETTER_SLOTS]]

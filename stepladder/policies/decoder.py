@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,53 +11,84 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, Qwen3VLForConditionalGeneration
+from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.models.forward import Visual, hidden_states
 from stepladder.models.renderer import Renderer
 from stepladder.models.vision import encode_images
 from stepladder.policies.key_value_cache import SlotCache
+from stepladder.policies.prefix_cache import PrefixCache, common_length, content_ids, outside_pictures
 from stepladder.policies.sampling import sample_tokens
 from stepladder.types import Completion, FinishReason, ImageRef, IntArray, Prompt, Sampling
+
+#: A pass over prompts costs about as much as reading this many tokens, on a CPU with a small model.
+WORTH_A_PASS = 32
 
 
 @dataclass(eq=False)
 class Reply:
-    """One reply being written to a prompt. `limit` is the number of tokens it may have, `finish` is set when it is complete."""
+    """One reply being written to a prompt.
+
+    `limit` is the number of tokens it may have, `version` that of the weights which sampled its first token, `finish` is set when
+    it is complete. `one_version` says that all its keys and values come from the present weights.
+    """
 
     prompt: IntArray
     images: tuple[ImageRef, ...]
     spans: tuple[tuple[int, int], ...]
     sampling: Sampling
     limit: int
+    version: int = 0
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish: FinishReason | None = None
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.sampling.seed)
+        self.ids = content_ids(self.prompt, self.spans, self.images)
         self.next_position = 0
+        self.one_version = True
 
     @property
     def length(self) -> int:
         """Tokens of prompt and reply together."""
         return len(self.prompt) + len(self.tokens)
 
-    def completion(self, renderer: Renderer, version: int) -> Completion:
+    def completion(self, renderer: Renderer) -> Completion:
         return Completion(
             text=renderer.decode(self.tokens),
             tokens=np.asarray(self.tokens, dtype=np.int32),
             logprobs=np.asarray(self.logprobs, dtype=np.float32),
             finish=self.finish or "abort",
-            version=version,
+            version=self.version,
         )
 
 
-class Decoder:
-    """Holds the replies being written, their keys and values, and the visual tokens of recent pictures.
+@dataclass(eq=False)
+class _Reading:
+    """A prompt to be read for the replies that share it. `past` [layers * 2, heads, start, size] holds the keys and values of its
+    first `start` tokens, which are known."""
 
-    `prefill_tokens` bounds the tokens (padding included) of one pass over prompts, `picture_tokens` the visual tokens that are
-    kept. With `autocast` the forward passes run in bfloat16. Not safe for several threads.
+    replies: list[Reply]
+    past: Tensor | None
+    start: int
+
+    @property
+    def prompt(self) -> Reply:
+        return self.replies[0]
+
+    @property
+    def count(self) -> int:
+        """Tokens to be read."""
+        return len(self.prompt.prompt) - self.start
+
+
+class Decoder:
+    """Holds the replies being written, their keys and values, those of recent prompts and replies, and recent visual tokens.
+
+    `prefill_tokens` bounds the tokens (padding included) of one pass over prompts, `prefix_tokens` the tokens whose keys and values
+    are kept for prompts that begin with them, `picture_tokens` the visual tokens that are kept. With `autocast` the forward passes
+    run in bfloat16. Not safe for several threads.
     """
 
     def __init__(
@@ -65,13 +97,15 @@ class Decoder:
         renderer: Renderer,
         *,
         prefill_tokens: int = 16384,
+        prefix_tokens: int = 32768,
         picture_tokens: int = 65536,
         autocast: bool = False,
     ) -> None:
         self.model = model
         self.renderer = renderer
         self.replies: list[Reply] = []
-        self._cache = SlotCache()
+        self._cache = SlotCache(model, torch.bfloat16 if autocast else model.dtype)
+        self._prefixes = PrefixCache(prefix_tokens)
         self._pictures = _Pictures(model, renderer, picture_tokens)
         self._prefill_tokens = prefill_tokens
         self._autocast = autocast
@@ -79,18 +113,25 @@ class Decoder:
 
     @torch.no_grad()
     def start(self, replies: Sequence[Reply]) -> None:
-        """Read the prompts of `replies` and sample the first token of each. Equal prompts are read once."""
-        groups: dict[object, list[Reply]] = {}
+        """Read the prompts of `replies` and sample the first token of each.
+
+        Equal prompts are read once. Of a prompt that begins like another, the common part is read once, in an earlier pass.
+        """
+        groups: dict[bytes, list[Reply]] = {}
         for reply in replies:
-            groups.setdefault((reply.prompt.tobytes(), reply.images), []).append(reply)
-        chunk: list[list[Reply]] = []
-        for group in sorted(groups.values(), key=lambda group: -len(group[0].prompt)):
-            if chunk and (len(chunk) + 1) * len(chunk[0][0].prompt) > self._prefill_tokens:
-                self._prefill(chunk)
-                chunk = []
-            chunk.append(group)
-        if chunk:
-            self._prefill(chunk)
+            groups.setdefault(reply.ids.tobytes(), []).append(reply)
+        waiting = list(groups.values())
+        while waiting:
+            readings: list[_Reading] = []
+            later = []
+            for group in waiting:
+                reading = self._reading(group)
+                if any(self._waits(reading, other) for other in readings):
+                    later.append(group)
+                else:
+                    readings.append(reading)
+            self._prefill_in_chunks(readings)
+            waiting = later
 
     @torch.no_grad()
     def step(self) -> None:
@@ -98,22 +139,24 @@ class Decoder:
         if not self.replies:
             return
         device = self.model.device
-        columns = torch.tensor([reply.length - 1 for reply in self.replies], device=device)
+        columns = torch.tensor([[reply.length - 1] for reply in self.replies], device=device)
         width = int(columns.max()) + 1
         tokens = torch.tensor([[reply.tokens[-1]] for reply in self.replies], device=device)
         positions = torch.tensor([[reply.next_position] for reply in self.replies], device=device)
-        mask = torch.arange(width, device=device)[None] <= columns[:, None]
-        self._cache.at(columns, width)
+        mask = torch.arange(width, device=device) <= columns[:, None, :, None]
+        self._cache.at(0, columns, width)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._autocast):
-            states = hidden_states(self.model, tokens, positions.expand(3, -1, -1), mask[:, None, None], cache=self._cache)
+            states = hidden_states(self.model, tokens, positions.expand(3, -1, -1), mask, cache=self._cache)
         for reply in self.replies:
             reply.next_position += 1
         self._sample(states[:, 0], self.replies)
 
     def pop_finished(self) -> list[Reply]:
-        """Take out the replies that are complete."""
+        """Take out the replies that are complete. What was read and written is kept for the next turn's prompt."""
         finished = [reply for reply in self.replies if reply.finish is not None]
         for reply in finished:
+            if reply.one_version:
+                self._keep(reply)
             self.drop(reply)
         return finished
 
@@ -121,50 +164,113 @@ class Decoder:
         """Take out a reply, complete or not. The last slot's reply moves into its place."""
         slot, last = self.replies.index(reply), len(self.replies) - 1
         if slot != last:
-            self._cache.move(last, slot, self.replies[last].length)
+            self._cache.copy(last, slot, self.replies[last].length)
             self.replies[slot] = self.replies[last]
         self.replies.pop()
 
-    def forget(self) -> None:
-        """Drop what depends on the weights: call it after they changed. Replies in progress are lost."""
-        self.replies.clear()
+    def weights_changed(self) -> None:
+        """Drop what the old weights gave, except the keys and values of the replies in progress, which go on from them."""
+        self._prefixes.clear()
         self._pictures.clear()
+        for reply in self.replies:
+            reply.one_version = False
 
-    def _prefill(self, groups: list[list[Reply]]) -> None:
-        """One pass over the distinct prompts, padded on the right, where causal attention keeps the padding out of sight."""
+    def forget(self) -> None:
+        """Drop everything, the replies in progress too."""
+        self.replies.clear()
+        self.weights_changed()
+
+    def _reading(self, replies: list[Reply]) -> _Reading:
+        """The last token of a prompt is read even when it is known: its hidden state gives the first token of the reply."""
+        past = self._prefixes.find(replies[0].ids[:-1])
+        start = 0 if past is None else outside_pictures(past.shape[2], replies[0].spans)
+        return _Reading(replies, None if past is None else past[:, :, :start], start)
+
+    def _waits(self, reading: _Reading, other: _Reading) -> bool:
+        """Whether reading `other` first saves enough."""
+        saved = common_length(reading.prompt.ids, other.prompt.ids) - reading.start
+        return saved >= WORTH_A_PASS and len(other.prompt.ids) <= self._prefixes.capacity
+
+    def _prefill_in_chunks(self, readings: list[_Reading]) -> None:
+        """Prompts of like length go together, so that little is padding."""
+        chunk: list[_Reading] = []
+        for reading in sorted(readings, key=lambda reading: -reading.count):
+            longest = chunk[0].count if chunk else 0
+            if chunk and ((len(chunk) + 1) * longest > self._prefill_tokens or 2 * reading.count < longest):
+                self._prefill(chunk)
+                chunk = []
+            chunk.append(reading)
+        self._prefill(chunk)
+
+    def _keep(self, reply: Reply) -> None:
+        """The last token that was sampled has no keys and values yet."""
+        slot = self.replies.index(reply)
+        ids = np.concatenate([reply.ids, np.asarray(reply.tokens[:-1], dtype=np.int64)])
+        self._prefixes.add(ids, functools.partial(self._cache.read, slot))
+
+    def _prefill(self, readings: list[_Reading]) -> None:
+        """One pass over what is not known of distinct prompts, padded on the right, where the mask hides the padding."""
         device = self.model.device
-        prompts = [group[0] for group in groups]
-        lengths = [len(reply.prompt) for reply in prompts]
-        tokens = np.full((len(prompts), max(lengths)), self.renderer.pad_id, dtype=np.int64)
+        count = max(reading.count for reading in readings)
+        tokens = np.full((len(readings), count), self.renderer.pad_id, dtype=np.int64)
         positions = np.zeros((3, *tokens.shape), dtype=np.int64)
         image_mask = np.zeros(tokens.shape, dtype=bool)
-        for row, group in enumerate(groups):
-            prompt, length = prompts[row], lengths[row]
-            grids = [self.renderer.grid(image) for image in prompt.images]
-            placed = self.renderer.positions(length + 1, prompt.spans, grids)
-            tokens[row, :length], positions[:, row, :length] = prompt.prompt, placed[:, :length]
-            for start, count in prompt.spans:
-                image_mask[row, start : start + count] = True
-            for reply in group:
+        images: list[ImageRef] = []
+        for row, reading in enumerate(readings):
+            prompt, start, length = reading.prompt, reading.start, len(reading.prompt.prompt)
+            placed = self.renderer.positions(length + 1, prompt.spans, [self.renderer.grid(image) for image in prompt.images])
+            tokens[row, : reading.count], positions[:, row, : reading.count] = prompt.prompt[start:], placed[:, start:length]
+            for (begin, size), image in zip(prompt.spans, prompt.images, strict=True):
+                if begin >= start:
+                    image_mask[row, begin - start : begin - start + size] = True
+                    images.append(image)
+            for reply in reading.replies:
                 reply.next_position = int(placed[0, length])
-        cache = DynamicCache()
+        mask = self._place(readings, count)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._autocast):
             states = hidden_states(
                 self.model,
                 torch.from_numpy(tokens).to(device),
                 torch.from_numpy(positions).to(device),
-                None,
-                self._pictures.get([image for prompt in prompts for image in prompt.images]),
+                mask,
+                self._pictures.get(images),
                 torch.from_numpy(image_mask).to(device),
-                cache,
+                self._cache,
             )
-        replies = [reply for group in groups for reply in group]
-        rows = torch.tensor([row for row, group in enumerate(groups) for _ in group], device=device)
+        self._join(readings, states)
+
+    def _place(self, readings: list[_Reading], count: int) -> Tensor:
+        """Give the prompts slots after those in use, with what is known of them. The attention mask bool[B, 1, count, K] is causal
+        from each prompt's own start."""
+        device = self.model.device
+        first = len(self.replies)
+        replies = [reply for reading in readings for reply in reading.replies]
         room = max(len(reply.prompt) + reply.limit for reply in replies)
-        self._cache.insert(len(self.replies), cache, rows, room)
-        self.replies.extend(replies)
-        last = states[torch.arange(len(prompts), device=device), torch.tensor(lengths, device=device) - 1]
-        self._sample(last[rows], replies)
+        padded = max(reading.start for reading in readings) + count
+        self._cache.reserve(first + len(replies), max(room, padded))
+        for slot, reading in enumerate(readings, start=first):
+            if reading.past is not None:
+                self._cache.write(slot, reading.past)
+        starts = torch.tensor([[reading.start] for reading in readings], device=device)
+        columns = starts + torch.arange(count, device=device)
+        width = max(len(reading.prompt.prompt) for reading in readings)
+        self._cache.at(first, columns, width)
+        return torch.arange(width, device=device) <= columns[:, None, :, None]
+
+    def _join(self, readings: list[_Reading], states: Tensor) -> None:
+        """Keep the prompts that were read, copy them for the other replies that share them, and sample all first tokens."""
+        first = len(self.replies)
+        rows = list(range(len(readings)))
+        self.replies.extend(reading.prompt for reading in readings)
+        for row, reading in enumerate(readings):
+            prompt = reading.prompt
+            self._prefixes.add(prompt.ids, functools.partial(self._cache.read, first + row))
+            for reply in reading.replies[1:]:
+                self._cache.copy(first + row, len(self.replies), len(prompt.prompt))
+                self.replies.append(reply)
+                rows.append(row)
+        last = states[range(len(readings)), [reading.count - 1 for reading in readings]]
+        self._sample(last[rows], self.replies[first:])
 
     def _sample(self, states: Tensor, replies: Sequence[Reply]) -> None:
         with torch.autocast(states.device.type, dtype=torch.bfloat16, enabled=self._autocast):

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
@@ -30,6 +30,12 @@ class _Request:
 class _Update:
     weights: Mapping[str, Tensor] | None
     version: int
+    between_tokens: bool
+    future: Future[None]
+
+
+@dataclass(eq=False)
+class _Abort:
     future: Future[None]
 
 
@@ -63,7 +69,7 @@ class Engine:
         self._decoder = Decoder(model, renderer, **decoder)
         self._max_batch = max_batch
         self._linger = linger
-        self._inbox: queue.SimpleQueue[_Request | _Update | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Request | _Update | _Abort | None] = queue.SimpleQueue()
         self._waiting: deque[_Request] = deque()
         self._updates: deque[_Update] = deque()
         self._active: dict[Reply, _Request] = {}
@@ -84,12 +90,23 @@ class Engine:
         self._submit(request)
         return await asyncio.wrap_future(request.future)
 
-    async def update_weights(self, weights: Mapping[str, Tensor] | None, version: int) -> None:
-        """Finish the replies in progress, load `weights` (None: the model was changed in place), and go on as `version`.
+    async def abort(self) -> None:
+        """Answer every request that was made before with what is written of its reply, perhaps nothing, and finish "abort"."""
+        abort = _Abort(Future())
+        self._submit(abort)
+        await asyncio.wrap_future(abort.future)
 
-        Requests that are still waiting are answered with the new weights.
+    async def update_weights(
+        self, weights: Mapping[str, Tensor] | None, version: int, in_progress: Literal["finish", "continue"] = "finish"
+    ) -> None:
+        """Load `weights` (None: the model was changed in place, while the engine was idle) and go on as `version`.
+
+        Replies in progress are finished first, or, with "continue", go on between two tokens with the new weights and the keys
+        and values that they have (as in PipelineRL, arXiv 2509.19128). Such a reply records the version that sampled its first
+        token; every log-probability is that of the weights which sampled this very token. Requests that are still waiting are
+        answered with the new weights.
         """
-        update = _Update(weights, version, Future())
+        update = _Update(weights, version, in_progress == "continue", Future())
         self._submit(update)
         await asyncio.wrap_future(update.future)
 
@@ -100,7 +117,7 @@ class Engine:
             self._inbox.put(None)
         self._thread.join()
 
-    def _submit(self, item: _Request | _Update) -> None:
+    def _submit(self, item: _Request | _Update | _Abort) -> None:
         if self._closed:
             raise RuntimeError("the engine is closed")
         self._inbox.put(item)
@@ -110,11 +127,10 @@ class Engine:
     def _work(self) -> None:
         while self._receive():
             self._drop_cancelled()
-            if self._updates:
-                if not self._active:
-                    self._apply_updates()
-                    continue
-            else:
+            if self._updates and (self._updates[0].between_tokens or not self._active):
+                self._apply(self._updates.popleft())
+                continue
+            if not self._updates:
                 self._admit()
             self._step()
             self._deliver()
@@ -133,6 +149,8 @@ class Engine:
             if isinstance(item, _Update):
                 self._updates.append(item)
                 idle = False
+            elif isinstance(item, _Abort):
+                self._abort(item)
             else:
                 self._waiting.append(item)
 
@@ -140,6 +158,7 @@ class Engine:
         admitted = []
         while self._waiting and len(self._active) < self._max_batch:
             request = self._waiting.popleft()
+            request.reply.version = self.version
             self._active[request.reply] = request
             admitted.append(request.reply)
         self._start(admitted)
@@ -161,9 +180,21 @@ class Engine:
 
     def _deliver(self) -> None:
         for reply in self._decoder.pop_finished():
-            request = self._active.pop(reply)
-            if request.future.set_running_or_notify_cancel():
-                request.future.set_result(reply.completion(self.renderer, self.version))
+            self._answer(self._active.pop(reply))
+
+    def _answer(self, request: _Request) -> None:
+        _succeed(request.future, request.reply.completion(self.renderer))
+
+    def _abort(self, abort: _Abort) -> None:
+        for request in self._waiting:
+            request.reply.version = self.version
+        for reply in self._active:
+            self._decoder.drop(reply)
+        for request in (*self._active.values(), *self._waiting):
+            self._answer(request)
+        self._active.clear()
+        self._waiting.clear()
+        _succeed(abort.future, None)
 
     def _drop_cancelled(self) -> None:
         self._waiting = deque(request for request in self._waiting if not request.future.cancelled())
@@ -181,26 +212,28 @@ class Engine:
             for request in failed.values():
                 _fail(request.future, error)
 
-    def _apply_updates(self) -> None:
-        while self._updates:
-            update = self._updates.popleft()
-            try:
-                if update.weights is not None:
-                    self.model.load_state_dict(update.weights)
-            except Exception as error:
-                _fail(update.future, error)
-                continue
-            finally:
-                self._decoder.forget()
-            self.version = update.version
-            if update.future.set_running_or_notify_cancel():
-                update.future.set_result(None)
+    def _apply(self, update: _Update) -> None:
+        try:
+            if update.weights is not None:
+                self.model.load_state_dict(update.weights)
+        except Exception as error:
+            _fail(update.future, error)
+            return
+        finally:
+            self._decoder.weights_changed()
+        self.version = update.version
+        _succeed(update.future, None)
 
     def _fail(self, error: Exception) -> None:
         for request in (*self._active.values(), *self._waiting):
             _fail(request.future, error)
         for update in self._updates:
             _fail(update.future, error)
+
+
+def _succeed(future: Future[Any], result: object) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_result(result)
 
 
 def _fail(future: Future[Any], error: Exception) -> None:

@@ -103,7 +103,7 @@ async def run_episode(
     except EnvironmentFailure as failure:
         status, error = "env_error", str(failure)
     return Trajectory(
-        id=f"{task.id}-{seed}-{group or policy.name}-{index}",
+        id=episode_id(task.id, seed, group or policy.name, index),
         task=progress.task,
         steps=tuple(progress.steps),
         final=progress.observation,
@@ -116,6 +116,11 @@ async def run_episode(
         policy=policy.name,
         error=error,
     )
+
+
+def episode_id(task: str, seed: int, group: str, index: int) -> str:
+    """The id of an episode's trajectory; one that belongs to no group has the policy's name in the group's place."""
+    return f"{task}-{seed}-{group}-{index}"
 
 
 async def _step(

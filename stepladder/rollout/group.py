@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from stepladder.interfaces import Agent, Environment, Policy
-from stepladder.rollout.episode import run_episode
+from stepladder.rollout.episode import episode_id, run_episode
 from stepladder.rollout.pool import OpenEnvironment, close_environments
 from stepladder.types import Limits, Sampling, Task, Trajectory
 
@@ -23,6 +23,11 @@ class EpisodeJob:
     seed: int
     group: str = ""
     index: int = 0
+
+    @property
+    def identifier(self) -> str:
+        """The id that the trajectory will have, for a job of a group."""
+        return episode_id(self.task.id, self.seed, self.group, self.index)
 
 
 def group_jobs(tasks: Sequence[tuple[Task, int]], size: int, name: str = "") -> list[EpisodeJob]:

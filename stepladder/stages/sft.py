@@ -180,7 +180,7 @@ def _trainer(name: PhaseName, phase: PhaseConfig, learner: Learner, config: SftC
         head=learner.head,
         schedule=Schedule(phase.steps, phase.warmup, phase.decay),
         optimizer=OptimizerConfig(lr=phase.lr),
-        weights=LossWeights(phase.ce, phase.word, phase.letters, phase.centre),
+        weights=LossWeights(ce=phase.ce, word=phase.word, letters=phase.letters, centre=phase.centre),
         trainable=TRAINED_PARTS[name],
         autocast=config.bf16,
     )

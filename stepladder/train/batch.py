@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from stepladder.models.renderer import Renderer
-from stepladder.train.sample import Sample
-from stepladder.types import ImageRef
+from stepladder.train.sample import TOKEN_FIELDS, Sample
+from stepladder.types import FloatArray, ImageRef, IntArray
 
 
 @dataclass
@@ -23,9 +25,11 @@ class Batch:
     """R rows of S tokens, and N trained tokens in flat lists.
 
     tokens int64[R, S], positions int64[3, R, S], attention bool[R, 1, S, S], image_mask bool[R, S]; for trained token n: `source`
-    int64[N] indexes the flattened [R * S] states that predict it, `targets` int64[N], `w_ce` float32[N], `logprobs` float32[N] of
-    the behaviour policy; `pixel_values` and `grid` of the distinct pictures, and `visual_index` int64[V] that puts their visual
-    tokens in reading order (None: the pictures stand in reading order as they are). `images` are the distinct pictures.
+    int64[N] indexes the flattened [R * S] states that predict it, `targets` int64[N], and `token_fields`, float32[N] each, are the
+    fields of `sample.TOKEN_FIELDS`; `reply_lengths` int64[replies] count the trained tokens of one reply after another, so
+    that the N tokens fall into replies; `pixel_values` and `grid` of the distinct pictures, and `visual_index` int64[V] that puts
+    their visual tokens in reading order (None: they are in reading order as they are). `images` are the distinct pictures,
+    and `order` says which of the samples given stands first, second, ...
     """
 
     tokens: Tensor
@@ -34,12 +38,23 @@ class Batch:
     image_mask: Tensor
     source: Tensor
     targets: Tensor
-    w_ce: Tensor
-    logprobs: Tensor
+    token_fields: dict[str, Tensor]
+    reply_lengths: Tensor
     images: tuple[ImageRef, ...]
     pixel_values: Tensor | None
     grid: Tensor | None
     visual_index: Tensor | None
+    order: tuple[int, ...]
+
+    def field(self, name: str) -> Tensor:
+        """float32[N]: one of `sample.TOKEN_FIELDS` for the trained tokens."""
+        return self.token_fields[name]
+
+    def by_reply(self, values: Tensor, padding: float = 0.0) -> Tensor:
+        """[N] values of the trained tokens as [replies, longest reply], padded on the right."""
+        if not len(self.reply_lengths):
+            return values.new_zeros((0, 0))
+        return pad_sequence(values.split(self.reply_lengths.tolist()), batch_first=True, padding_value=padding)
 
     @property
     def token_count(self) -> int:
@@ -76,7 +91,8 @@ def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) 
     owner = np.full(shape, -1, dtype=np.int64)  # which sample of the row, -1 for padding
     segment = np.zeros(shape, dtype=np.int64)
     image_mask = np.zeros(shape, dtype=bool)
-    source, targets, w_ce, logprobs = [], [], [], []
+    source, targets, reply_lengths = [], [], []
+    fields: dict[str, list[FloatArray]] = {name: [] for name in TOKEN_FIELDS}
     pictures: list[ImageRef] = []
     for r, row in enumerate(rows):
         start = 0
@@ -88,11 +104,12 @@ def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) 
             for span_start, count in sample.spans:
                 image_mask[r, start + span_start : start + span_start + count] = True
             pictures += sample.images
-            trained = np.flatnonzero(sample.w_ce)
+            trained = np.flatnonzero(sample.trained)
             source.append(r * width + start + sample.previous[trained])
             targets.append(sample.tokens[trained])
-            w_ce.append(sample.w_ce[trained])
-            logprobs.append(sample.logprobs[trained])
+            reply_lengths.append(_run_lengths(sample.turns[trained]))
+            for name, values in fields.items():
+                values.append(getattr(sample, name)[trained])
             start = end
     distinct = tuple(dict.fromkeys(pictures))
     pixel_values, grid = renderer.pixels(distinct) if distinct else (None, None)
@@ -103,12 +120,13 @@ def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) 
         image_mask=torch.from_numpy(image_mask),
         source=torch.from_numpy(np.concatenate(source).astype(np.int64)),
         targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
-        w_ce=torch.from_numpy(np.concatenate(w_ce)),
-        logprobs=torch.from_numpy(np.concatenate(logprobs)),
+        token_fields={name: torch.from_numpy(np.concatenate(values)) for name, values in fields.items()},
+        reply_lengths=torch.from_numpy(np.concatenate(reply_lengths)),
         images=distinct,
         pixel_values=pixel_values,
         grid=grid,
         visual_index=_reading_order(pictures, distinct, renderer) if len(distinct) != len(pictures) else None,
+        order=tuple(i for row in rows for i in row),
     )
 
 
@@ -123,13 +141,20 @@ def pictures_only(images: Sequence[ImageRef], renderer: Renderer) -> Batch:
         image_mask=nothing,
         source=nothing,
         targets=nothing,
-        w_ce=torch.zeros(0),
-        logprobs=torch.zeros(0),
+        token_fields={name: torch.zeros(0) for name in TOKEN_FIELDS},
+        reply_lengths=nothing,
         images=tuple(images),
         pixel_values=pixel_values,
         grid=grid,
         visual_index=None,
+        order=(),
     )
+
+
+def _run_lengths(turns: IntArray) -> npt.NDArray[np.int64]:
+    """How many of the trained tokens belong to each reply; a reply's tokens stand together."""
+    starts = np.flatnonzero(np.diff(turns, prepend=-2))
+    return np.diff(starts, append=len(turns)).astype(np.int64)
 
 
 def _attention(owner: Tensor, segment: Tensor) -> Tensor:

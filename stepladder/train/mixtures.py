@@ -18,7 +18,7 @@ from stepladder.data.screen_pool import Screen, ScreenPool, page_screen
 from stepladder.interfaces import Agent
 from stepladder.models.heads import MEASURES, PerceptionHead, VisualTargets
 from stepladder.models.renderer import Renderer
-from stepladder.train.batch import collate, pack, pictures_only
+from stepladder.train.batch import collate, pictures_only
 from stepladder.train.sample import Sample, from_step, share_prefix
 from stepladder.train.trainer import MicroBatch, Trainer
 from stepladder.train.visual import join_targets, visual_targets
@@ -256,8 +256,8 @@ def exact_share(trainer: Trainer, samples: Sequence[Sample], kit: Kit) -> float:
         batch = collate(chunk, kit.renderer)
         right = trainer.most_probable(batch) == batch.targets
         offset = 0
-        for i in (index for row in pack([len(s) for s in chunk], max(len(s) for s in chunk)) for index in row):
-            trained = int((chunk[i].w_ce != 0).sum())
+        for i in batch.order:
+            trained = int(chunk[i].trained.sum())
             hits += bool(right[offset : offset + trained].all())
             offset += trained
     return trainer.sum_over_ranks({"hits": hits})["hits"] / max(1, len(samples))

@@ -12,12 +12,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
+T = TypeVar("T")
 PR_SET_PDEATHSIG = 1
 
 
@@ -50,6 +51,15 @@ def run_ranks(function: Callable[..., None], ranks: int, *arguments: Any) -> Non
         failed = [process.exitcode for process in others if process.exitcode]
         if failed:
             raise RuntimeError(f"{len(failed)} of {ranks} training processes failed (exit codes {failed}); see their output above")
+
+
+def gather(value: T) -> list[T]:
+    """What every rank passes, in the order of the ranks; all must call it. The values must be picklable."""
+    if not dist.is_initialized():
+        return [value]
+    everyone: list[T] = [value] * dist.get_world_size()
+    dist.all_gather_object(everyone, value)
+    return everyone
 
 
 def _join(function: Callable[..., None], rank: int, world: int, rendezvous: str, arguments: tuple[Any, ...]) -> None:

@@ -10,39 +10,72 @@ Worked example, two questions about one picture (trunk T, questions Q, replies A
     segments  0 0 0 0 0  1 1 1 1 1  2 2 2 2 2
     w_ce      0 0 0 0 0  0 0 1 1 1  0 0 0 1 1      weight of predicting this token from the one before it
     previous  - 0 1 2 3  4 5 6 7 8  4 . . . .      "the one before": the first token of a branch follows the trunk's end
+    turns     - - - - -  - - 0 0 0  - - - 1 1      which reply the token belongs to
+
+Several turns of an episode whose prompts extend one another are one branch with several replies (`merge_turns`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from stepladder.algos.credit import IMITATION, Credit
 from stepladder.interfaces import Agent
 from stepladder.models.renderer import Renderer, Spans
 from stepladder.types import FloatArray, ImageRef, IntArray, Message, Step, Task
+
+#: The fields of a sample that hold one float32 for every token, with the value that says "nothing here".
+TOKEN_FIELDS: dict[str, float] = {
+    "w_ce": 0.0,
+    "w_pg": 0.0,
+    "w_kl": 0.0,
+    "logprobs": np.nan,
+    "advantages": 0.0,
+    "ref_logprobs": np.nan,
+    "values": np.nan,
+    "returns": np.nan,
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
     """tokens int32[T], positions int64[3, T], segments int32[T], previous int32[T] (index of the token that predicts this one, -1
-    for none), w_ce float32[T], logprobs float32[T] of the behaviour policy (NaN where nothing was sampled), the pictures and the
-    spans of their placeholders, and a key that says where the sample came from."""
+    for none), turns int32[T] (number of the reply that the token belongs to, -1 for none), the pictures and the spans of their
+    placeholders, and a key that says where the sample came from.
+
+    float32[T] each: the weights `w_ce`, `w_pg`, `w_kl` of the token in the three losses; `logprobs` of the behaviour policy;
+    `advantages`; `ref_logprobs` of the reference or teacher; `values` as the critic saw them before the update, and their
+    `returns` (NaN where there is none)."""
 
     tokens: IntArray
     positions: npt.NDArray[np.int64]
     segments: IntArray
     previous: IntArray
+    turns: IntArray
     w_ce: FloatArray
+    w_pg: FloatArray
+    w_kl: FloatArray
     logprobs: FloatArray
+    advantages: FloatArray
+    ref_logprobs: FloatArray
+    values: FloatArray
+    returns: FloatArray
     images: tuple[ImageRef, ...] = ()
     spans: Spans = ()
     key: str = ""
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def trained(self) -> npt.NDArray[np.bool_]:
+        """bool[T]: the tokens that have a weight in some loss."""
+        return (self.w_ce != 0) | (self.w_pg != 0) | (self.w_kl != 0)
 
 
 def from_reply(
@@ -53,36 +86,49 @@ def from_reply(
     prompt: IntArray | None = None,
     spans: Spans | None = None,
     logprobs: FloatArray | None = None,
-    weight: float = 1.0,
+    credit: Credit = IMITATION,
     key: str = "",
 ) -> Sample:
-    """One prompt and one reply int32[C]. With `prompt` and `spans` as recorded at sampling time nothing is rendered again."""
+    """One prompt and one reply int32[C]. With `prompt` and `spans` as recorded at sampling time nothing is rendered again.
+
+    Raises ValueError for a credit whose arrays are not as long as the reply.
+    """
     if prompt is None or spans is None:
         rendered = renderer.render(messages)
         assert rendered.tokens is not None
         prompt, spans = rendered.tokens, rendered.image_spans
     images = tuple(image for message in messages for image in message.images)
     tokens = np.concatenate([prompt, reply]).astype(np.int32)
-    mask = np.zeros(len(tokens), dtype=np.float32)
-    mask[len(prompt) :] = weight
-    behaviour = np.full(len(tokens), np.nan, dtype=np.float32)
+    fields = {name: np.full(len(tokens), empty, dtype=np.float32) for name, empty in TOKEN_FIELDS.items()}
+    for name, value in credit.fields(len(reply), key).items():
+        fields[name][len(prompt) :] = value
     if logprobs is not None:
-        behaviour[len(prompt) :] = logprobs
-    positions = renderer.positions(len(tokens), spans, [renderer.grid(image) for image in images])
+        fields["logprobs"][len(prompt) :] = logprobs
+    turns = np.full(len(tokens), -1, dtype=np.int32)
+    turns[len(prompt) :] = 0
     return Sample(
         tokens=tokens,
-        positions=positions,
+        positions=renderer.positions(len(tokens), spans, [renderer.grid(image) for image in images]),
         segments=np.ones(len(tokens), dtype=np.int32),
         previous=np.arange(-1, len(tokens) - 1, dtype=np.int32),
-        w_ce=mask,
-        logprobs=behaviour,
+        turns=turns,
         images=images,
         spans=spans,
         key=key,
+        **fields,
     )
 
 
-def from_step(renderer: Renderer, agent: Agent, task: Task, steps: Sequence[Step], index: int, *, key: str = "") -> Sample:
+def from_step(
+    renderer: Renderer,
+    agent: Agent,
+    task: Task,
+    steps: Sequence[Step],
+    index: int,
+    *,
+    credit: Credit = IMITATION,
+    key: str = "",
+) -> Sample:
     """The sample of step `index`: its recorded prompt and reply where there are any (law 2), else the prompt that `agent` would
     have shown (law 3) and the reply in which it would have said the demonstrated action."""
     step = steps[index]
@@ -94,6 +140,7 @@ def from_step(renderer: Renderer, agent: Agent, task: Task, steps: Sequence[Step
             prompt=step.prompt.tokens,
             spans=step.prompt.image_spans,
             logprobs=step.completion.logprobs,
+            credit=credit,
             key=key,
         )
     if step.action is None:
@@ -101,7 +148,30 @@ def from_step(renderer: Renderer, agent: Agent, task: Task, steps: Sequence[Step
             f"step {index} of {key or task.id} has neither a sampled reply nor an action; there is nothing to learn from it"
         )
     messages = agent.prompt(task, steps[:index], step.observation)
-    return from_reply(renderer, messages, renderer.reply(agent.format(step.thought, step.action, step.observation)), key=key)
+    reply = renderer.reply(agent.format(step.thought, step.action, step.observation))
+    return from_reply(renderer, messages, reply, credit=credit, key=key)
+
+
+def merge_turns(samples: Iterable[Sample]) -> list[Sample]:
+    """Samples of an episode's turns, in order, of which every one that begins with all of the one before it takes that one in: its
+    tokens stand once and every reply in them is trained. Law 2 holds: ids are compared, none is made."""
+    merged: list[Sample] = []
+    for sample in samples:
+        last = merged[-1] if merged else None
+        if last is not None and _extends(sample, last):
+            merged[-1] = _take_in(sample, last)
+        else:
+            merged.append(sample)
+    return merged
+
+
+def share_prompts(samples: Iterable[Sample]) -> list[Sample]:
+    """Samples whose prompts are equal, as those of a group's first turn are, become branches of one trunk."""
+    same: dict[tuple[bytes, tuple[ImageRef, ...], Spans], list[Sample]] = {}
+    for sample in samples:
+        start = int(np.argmax(sample.turns >= 0))
+        same.setdefault((sample.tokens[:start].tobytes(), sample.images, sample.spans), []).append(sample)
+    return [share_prefix(group) for group in same.values()]
 
 
 def share_prefix(samples: Sequence[Sample]) -> Sample:
@@ -113,40 +183,61 @@ def share_prefix(samples: Sequence[Sample]) -> Sample:
     first = samples[0]
     if len(samples) == 1:
         return first
-    shared = min(_common_prefix(samples), *(int(np.argmax(s.w_ce != 0)) if (s.w_ce != 0).any() else len(s) for s in samples))
+    shared = min(_common_prefix(samples), *(int(np.argmax(s.trained)) if s.trained.any() else len(s) for s in samples))
     trunk_spans = tuple(span for span in first.spans if span[0] + span[1] <= shared)
     if any(sample.images != first.images or sample.spans != trunk_spans for sample in samples):
         raise ValueError(f"the samples share {shared} tokens but not all their pictures; they cannot share a trunk")
     pieces = [_slice(first, 0, shared, 0, 0)]
-    offset = shared
+    offset, replies = shared, 0
     for branch, sample in enumerate(samples, start=1):
-        piece = _slice(sample, shared, len(sample), branch, offset)
+        piece = _slice(sample, shared, len(sample), branch, offset, replies)
         if len(piece.previous):
             piece.previous[0] = shared - 1
         pieces.append(piece)
         offset += len(piece)
+        replies += int(sample.turns.max(initial=-1)) + 1
     return Sample(
         tokens=np.concatenate([p.tokens for p in pieces]),
         positions=np.concatenate([p.positions for p in pieces], axis=1),
         segments=np.concatenate([p.segments for p in pieces]),
         previous=np.concatenate([p.previous for p in pieces]),
-        w_ce=np.concatenate([p.w_ce for p in pieces]),
-        logprobs=np.concatenate([p.logprobs for p in pieces]),
+        turns=np.concatenate([p.turns for p in pieces]),
         images=first.images,
         spans=trunk_spans,
         key=first.key,
+        **{name: np.concatenate([getattr(p, name) for p in pieces]) for name in TOKEN_FIELDS},
     )
 
 
-def _slice(sample: Sample, start: int, end: int, segment: int, offset: int) -> Sample:
+def _extends(sample: Sample, last: Sample) -> bool:
+    known = len(last.images)
+    return (
+        len(sample) > len(last)
+        and sample.images[:known] == last.images
+        and sample.spans[:known] == last.spans
+        and bool((sample.tokens[: len(last)] == last.tokens).all())
+    )
+
+
+def _take_in(sample: Sample, last: Sample) -> Sample:
+    """`sample` with the credit of `last` on the tokens that they share."""
+    length, replies = len(last), int(last.turns.max(initial=-1)) + 1
+    fields: dict[str, Any] = {n: np.concatenate([getattr(last, n), getattr(sample, n)[length:]]) for n in TOKEN_FIELDS}
+    turns = np.concatenate([last.turns, np.where(sample.turns >= 0, sample.turns + replies, -1)[length:]]).astype(np.int32)
+    return replace(sample, turns=turns, **fields)
+
+
+def _slice(sample: Sample, start: int, end: int, segment: int, offset: int, replies: int = 0) -> Sample:
+    """Tokens `start` to `end` as part of another sample, in which they stand from `offset` on, after `replies` other replies."""
+    turns = sample.turns[start:end]
     return replace(
         sample,
         tokens=sample.tokens[start:end],
         positions=sample.positions[:, start:end],
         segments=np.full(end - start, segment, dtype=np.int32),
         previous=(sample.previous[start:end] - start + offset).astype(np.int32),
-        w_ce=sample.w_ce[start:end],
-        logprobs=sample.logprobs[start:end],
+        turns=np.where(turns >= 0, turns + replies, -1).astype(np.int32),
+        **{name: getattr(sample, name)[start:end] for name in TOKEN_FIELDS},
     )
 
 

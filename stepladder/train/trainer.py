@@ -2,6 +2,8 @@
 
     loss = sum_k weight_k * (sum of loss k over all tokens of the update) / (count of k over all tokens of the update)
 
+The losses on sampled tokens (policy gradient, KL, value) are as a `PolicyObjective` says; it may also average over replies.
+
 "All tokens of the update" means over every micro-batch and every rank, so the gradient depends neither on micro-batch size, packing
 and accumulation nor on the number of ranks (law 5). The counts are known before the first forward pass.
 """
@@ -19,35 +21,61 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from transformers import Qwen3VLForConditionalGeneration
 
-from stepladder.models.forward import Visual, hidden_states, token_logprobs
-from stepladder.models.heads import PerceptionHead, VisualTargets
+from stepladder.algos.objective import COUNTS, PolicyObjective, SampledTokens, policy_terms
+from stepladder.algos.ops import MAXIMA, entropy
+from stepladder.models.forward import Visual, token_logits, token_logprobs
+from stepladder.models.heads import PerceptionHead, ValueHead, VisualTargets
 from stepladder.models.vision import encode_images
 from stepladder.train.batch import Batch
 from stepladder.train.optimizer import OptimizerConfig, Schedule, build_optimizers, set_rate
+from stepladder.train.scoring import predicting_states
 
 
 @dataclass
 class MicroBatch:
     """What one forward and backward pass sees: packed tokens, and targets for the distinct pictures' visual tokens if there are
-    any. `text` False leaves the language model out (a perception step on pictures alone)."""
+    any. `text` False leaves the language model out (a perception step on pictures alone). `old_logprobs` float32[N] are those of
+    the weights before the first of several updates from the same samples."""
 
     batch: Batch
     visual: VisualTargets | None = None
     text: bool = True
+    old_logprobs: Tensor | None = None
 
     def counts(self) -> dict[str, float]:
-        counts = {"ce": float(self.batch.w_ce.sum())} if self.text else {}
-        return counts | (self.visual.counts() if self.visual is not None else {})
+        counts = self.visual.counts() if self.visual is not None else {}
+        if self.text:
+            counts["ce"] = float(self.batch.field("w_ce").sum())
+            counts |= self._counts_of_replies()
+        return counts
+
+    def _counts_of_replies(self) -> dict[str, float]:
+        """Trained tokens, and replies that have any, with policy-gradient weight, with KL weight and with returns."""
+        field, counts = self.batch.field, {}
+        for name, mask in (("pg", field("w_pg") != 0), ("kl", field("w_kl") != 0), ("value", field("returns").isfinite())):
+            any_at_all = bool(mask.any())
+            counts[f"{name}_tokens"] = float(mask.sum())
+            counts[f"{name}_replies"] = float(self.batch.by_reply(mask, False).any(-1).sum()) if any_at_all else 0.0
+        return counts
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms: `ce` on reply tokens; `word`, `letters` and `centre` of the perception head."""
+    """Weights of the terms: `ce`, `pg` and `kl` on reply tokens, each times the token's own weight; `entropy` is rewarded; `value`
+    of the critic; `word`, `letters` and `centre` of the perception head."""
 
     ce: float = 1.0
+    pg: float = 1.0
+    kl: float = 1.0
+    entropy: float = 0.0
+    value: float = 0.5
     word: float = 0.0
     letters: float = 0.0
     centre: float = 0.0
+
+    def of(self, name: str) -> float:
+        """The factor of a term in the loss that is minimised."""
+        return -self.entropy if name == "entropy" else float(getattr(self, name))
 
 
 @dataclass
@@ -55,7 +83,8 @@ class Trainer:
     """Owns the weights that learn, the optimizers and the step count.
 
     `trainable` lists name prefixes ("model.visual", "model.language_model", "heads"); the rest is frozen. `autocast` runs the
-    forward pass in bfloat16.
+    forward pass in bfloat16. `objective` is needed for samples with policy-gradient or KL weights, `critic` for those with returns.
+    `temperature` and `banned` int64[K] are those of sampling: log-probabilities of sampled tokens are of that distribution.
     """
 
     model: Qwen3VLForConditionalGeneration
@@ -65,6 +94,10 @@ class Trainer:
     weights: LossWeights = field(default_factory=LossWeights)
     trainable: tuple[str, ...] = ("model", "lm_head", "heads")
     autocast: bool = True
+    objective: PolicyObjective | None = None
+    critic: ValueHead | None = None
+    temperature: float = 1.0
+    banned: Tensor | None = None
     step_count: int = 0
 
     def __post_init__(self) -> None:
@@ -80,10 +113,11 @@ class Trainer:
         self.optimizers = build_optimizers(learning, self.optimizer)
 
     def named_parameters(self) -> Iterable[tuple[str, nn.Parameter]]:
-        """Every parameter of model and head; names of the head begin with "heads."."""
+        """Every parameter of model and heads; names of the perception head begin with "heads.", of the critic with "critic."."""
         yield from self.model.named_parameters()
-        if self.head is not None:
-            yield from ((f"heads.{name}", parameter) for name, parameter in self.head.named_parameters())
+        for prefix, module in (("heads", self.head), ("critic", self.critic)):
+            if module is not None:
+                yield from ((f"{prefix}.{name}", parameter) for name, parameter in module.named_parameters())
 
     def step(self, micro_batches: Sequence[MicroBatch]) -> dict[str, float]:
         """One update from all micro-batches of this rank (and of all other ranks). Returns the global mean of each loss, the
@@ -92,17 +126,14 @@ class Trainer:
         counts = self._global_counts(micro_batches)
         for _, parameter in self._learning:
             parameter.grad = None
-        sums = dict.fromkeys(counts, 0.0)
+        sums: dict[str, float] = {}
         for micro_batch in micro_batches:
-            terms = self._forward(micro_batch)
-            loss = sum(
-                (getattr(self.weights, name) * value / counts[name] for name, value in terms.items() if counts[name]),
-                torch.zeros(()),
-            )
+            losses, metrics = self._forward(micro_batch, counts)
+            loss = sum((self.weights.of(name) * value for name, value in losses.items()), torch.zeros(()))
             if loss.requires_grad:
                 loss.backward()
-            for name, value in terms.items():
-                sums[name] += float(value.detach())
+            for name, value in (losses | metrics).items():
+                sums[name] = _joined(name, [sums.get(name, 0.0), float(value.detach())])
         norm = self._reduce_gradients()
         if not torch.isfinite(norm):
             raise FloatingPointError(f"the gradient of update {self.step_count} is not finite; losses {sums}")
@@ -111,8 +142,7 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
         self.step_count += 1
-        means = {name: value / counts[name] for name, value in self.sum_over_ranks(sums).items() if counts[name]}
-        return {**means, "grad_norm": float(norm), "rate": factor}
+        return {**self._total(sums), "grad_norm": float(norm), "rate": factor}
 
     def encode(self, batch: Batch) -> Visual | None:
         """The visual tokens of the batch's distinct pictures; without gradient when the vision tower is frozen."""
@@ -122,39 +152,65 @@ class Trainer:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             return encode_images(self.model, batch.pixel_values, batch.grid)
 
-    def states(self, batch: Batch, visual: Visual | None) -> Tensor:
-        """Hidden states float[N, hidden] that predict the N trained tokens."""
-        if visual is not None and batch.visual_index is not None:
-            visual = (visual[0][batch.visual_index], [feature[batch.visual_index] for feature in visual[1]])
-        everything = hidden_states(
-            self.model, batch.tokens, batch.positions.clamp(min=0), batch.attention, visual, batch.image_mask
-        )
-        return everything.reshape(-1, everything.shape[-1])[batch.source]
-
-    def _forward(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
+    def _forward(self, micro_batch: MicroBatch, counts: dict[str, float]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(losses, metrics) of a micro-batch, each divided by the counts of the whole update."""
         batch = micro_batch.batch
-        terms: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
             visual = self.encode(batch)
             if micro_batch.visual is not None and self.head is not None and visual is not None:
                 embeddings = self.model.model.language_model.embed_tokens.weight
-                terms |= self.head.losses(visual[0], embeddings, micro_batch.visual)
-            if micro_batch.text:
-                logprobs = token_logprobs(self.model, self.states(batch, visual), batch.targets)
-                terms["ce"] = -(batch.w_ce * logprobs).sum()
-        return terms
+                terms = self.head.losses(visual[0], embeddings, micro_batch.visual)
+                losses |= {name: value / counts[name] for name, value in terms.items() if counts[name]}
+            if not micro_batch.text:
+                return losses, {}
+            states = predicting_states(self.model, batch, visual)
+            if not any(counts[name] for name in COUNTS):
+                logprobs = token_logprobs(self.model, states, batch.targets)
+                return losses | {"ce": -(batch.field("w_ce") * logprobs).sum() / max(counts["ce"], 1e-9)}, {}
+        # In full precision: rounded logits would be taken for a change of the policy.
+        logits = token_logits(self.model, states.to(self.model.lm_head.weight.dtype), self.banned, self.temperature)
+        logprobs = logits.log_softmax(-1).gather(-1, batch.targets[:, None])[:, 0]
+        if counts["ce"]:
+            losses["ce"] = -(batch.field("w_ce") * logprobs).sum() / counts["ce"]
+        if self.objective is None:
+            raise ValueError("the samples have policy-gradient weights; the trainer needs an objective for them")
+        with torch.set_grad_enabled(self.weights.entropy != 0):
+            entropies = entropy(logits)
+        values = None if self.critic is None else self.critic(states)
+        terms, metrics = policy_terms(self.objective, self._sampled(micro_batch, logprobs, entropies, values), counts)
+        return losses | terms, metrics
+
+    def _sampled(self, micro_batch: MicroBatch, logprobs: Tensor, entropies: Tensor, values: Tensor | None) -> SampledTokens:
+        rows, field = micro_batch.batch.by_reply, micro_batch.batch.field
+        return SampledTokens(
+            logprobs=rows(logprobs),
+            old_logprobs=None if micro_batch.old_logprobs is None else rows(micro_batch.old_logprobs),
+            rollout_logprobs=rows(field("logprobs"), torch.nan),
+            advantages=rows(field("advantages")),
+            ref_logprobs=rows(field("ref_logprobs"), torch.nan),
+            old_values=rows(field("values"), torch.nan),
+            returns=rows(field("returns"), torch.nan),
+            w_pg=rows(field("w_pg")),
+            w_kl=rows(field("w_kl")),
+            values=None if values is None else rows(values),
+            entropy=rows(entropies),
+        )
 
     @torch.no_grad()
     def logprobs(self, batch: Batch, banned: Tensor | None = None) -> Tensor:
-        """Log-probabilities float32[N] of the trained tokens under the present weights."""
+        """Log-probabilities float32[N] of the trained tokens under the present weights, in the distribution that was sampled."""
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
-            return token_logprobs(self.model, self.states(batch, self.encode(batch)), batch.targets, banned)
+            states = predicting_states(self.model, batch, self.encode(batch))
+        states = states.to(self.model.lm_head.weight.dtype)
+        logits = token_logits(self.model, states, self.banned if banned is None else banned, self.temperature)
+        return logits.log_softmax(-1).gather(-1, batch.targets[:, None])[:, 0]
 
     @torch.no_grad()
     def most_probable(self, batch: Batch) -> Tensor:
         """int64[N]: the most probable id at the place of each trained token."""
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
-            return self.model.lm_head(self.states(batch, self.encode(batch))).argmax(-1)
+            return self.model.lm_head(predicting_states(self.model, batch, self.encode(batch))).argmax(-1)
 
     @torch.no_grad()
     def look(self, batch: Batch) -> Tensor:
@@ -167,11 +223,20 @@ class Trainer:
     # ------------------------------------------------------------------ ranks
 
     def _global_counts(self, micro_batches: Sequence[MicroBatch]) -> dict[str, float]:
-        counts = dict.fromkeys(("ce", "word", "letters", "centre"), 0.0)
+        counts = dict.fromkeys(("ce", "word", "letters", "centre", *COUNTS), 0.0)
         for micro_batch in micro_batches:
-            for name, count in micro_batch.counts().items():
-                counts[name] += count
+            for name, number in micro_batch.counts().items():
+                counts[name] += number
         return self.sum_over_ranks(counts)
+
+    def _total(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """`sums` added up over ranks, of which one may know terms that another does not."""
+        if self.world == 1:
+            return dict(sums)
+        everywhere: list[Mapping[str, float]] = [{}] * self.world
+        dist.all_gather_object(everywhere, dict(sums))
+        names = dict.fromkeys(name for each in everywhere for name in each)
+        return {name: _joined(name, [each.get(name, 0.0) for each in everywhere]) for name in names}
 
     def sum_over_ranks(self, values: Mapping[str, float]) -> dict[str, float]:
         """The sum of each value over all ranks, which must name the same values."""
@@ -204,6 +269,7 @@ class Trainer:
             "decay_from": self.schedule.decay_from,
             "model": self.model.state_dict(),
             "head": self.head.state_dict() if self.head is not None else None,
+            "critic": self.critic.state_dict() if self.critic is not None else None,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
 
@@ -214,8 +280,15 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         if self.head is not None:
             self.head.load_state_dict(state["head"])
+        if self.critic is not None:
+            self.critic.load_state_dict(state["critic"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+
+
+def _joined(name: str, values: Sequence[float]) -> float:
+    """Parts of a mean are added up; of a maximum the largest counts."""
+    return max(values) if name in MAXIMA else sum(values)
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

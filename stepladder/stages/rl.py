@@ -1,0 +1,326 @@
+"""Online multi-turn reinforcement learning, rungs 7 and 11.
+
+    stepladder rl --algo gspo --set checkpoint=runs/demo/sft/checkpoint --set algo.clip_high=4e-4
+
+One update: draw tasks, play a group of episodes from each start, keep the groups that tell something, credit every sampled token,
+take one optimizer step. Files of a run:
+
+    rollouts-<rank>.jsonl   every episode, written the moment it is over
+    state.pt                weights, optimizer and curriculum every `save_every` updates
+    best.pt                 the weights that did best on the validation seeds
+    checkpoint/             these weights as a Hugging Face directory
+
+A run that was killed goes on: it learns again from the episodes that it has since its last state, which gives the same weights, and
+plays only what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+
+from stepladder.config import to_dict
+from stepladder.envs.browser.catalogue import HELDOUT, train_seeds
+from stepladder.images import ImageStore
+from stepladder.models.checkpoint import save_checkpoint
+from stepladder.policies.engine import Engine
+from stepladder.policies.local import LocalPolicy
+from stepladder.progress import Progress
+from stepladder.rollout.curriculum import Curriculum
+from stepladder.rollout.expansion import Expansion
+from stepladder.rollout.group import EpisodeJob, group_jobs
+from stepladder.rollout.replay import Replay
+from stepladder.run import Run
+from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.rl_config import RlConfig
+from stepladder.stages.rl_learner import Learner
+from stepladder.stages.rl_player import Player
+from stepladder.store import TrajectoryStore
+from stepladder.tasks import load_tasks, task_set_hash
+from stepladder.train.parallel import gather, run_ranks
+from stepladder.train.trainer import save_state
+from stepladder.types import Group, Limits, Sampling, Task
+
+#: Training seeds from here on are for validation alone.
+VALIDATION = HELDOUT - 10_000
+#: Settings that change how a run is done and not what comes out of it.
+MAY_CHANGE = ("output", "updates", "save_every", "environments", "max_seconds")
+
+
+@dataclass
+class Standing:
+    """How far a run has come; part of the saved state. `success` is the curriculum's memory, `flat_share` the expansion's."""
+
+    update: int = 0
+    best: float = -1.0
+    best_update: int = 0
+    stale: int = 0
+    seconds: float = 0.0
+    success: dict[str, float] = field(default_factory=dict)
+    flat_share: float = 0.0
+
+
+def main(config: RlConfig, show: bool = True) -> Path:
+    """Train, and return the exported checkpoint directory. Raises ConfigError, TaskError."""
+    config.check()
+    final = config.output / "checkpoint"
+    if final.exists():
+        _open_run(config).close()  # refuses other settings than those of the checkpoint
+        return final
+    run_ranks(_train, config.ranks, config, show)
+    return final
+
+
+def _open_run(config: RlConfig) -> Run:
+    tasks = load_tasks(config.tasks, split="train")
+    settings = {**to_dict(config), "algorithm": config.algo.name, "task_set": task_set_hash(tasks)}
+    return Run(config.output, settings, seeds={"rl": config.seed}, may_change=MAY_CHANGE)
+
+
+def _train(rank: int, world: int, config: RlConfig, show: bool) -> None:
+    run = _open_run(config) if rank == 0 else None
+    try:
+        with TrajectoryStore(config.output / f"rollouts-{rank}.jsonl", "a") as store:
+            asyncio.run(_RankLoop(rank, world, config, store, run, show).work())
+    finally:
+        if run is not None:
+            run.close()
+
+
+class _RankLoop:
+    """One of the processes that play and learn together. All of them take the same decisions."""
+
+    def __init__(self, rank: int, world: int, config: RlConfig, store: TrajectoryStore, run: Run | None, show: bool) -> None:
+        self.rank, self.world, self.config, self.store, self.run = rank, world, config, store, run
+        self.show = show and run is not None
+        self.tasks = load_tasks(config.tasks, split="train")
+        options = AgentOptions.of_checkpoint(config.checkpoint)
+        self.options, self.agent = options, options.build()
+        images = ImageStore(config.output / "images")
+        self.learner = Learner(config, self.agent, images)
+        self.engine = Engine(self.learner.model, self.learner.renderer, autocast=config.bf16)
+        self.player = Player(
+            LocalPolicy(self.engine, "student"),
+            self.agent,
+            images,
+            store,
+            sampling=Sampling(config.temperature, 1.0, config.max_tokens or options.reply_tokens),
+            limits=Limits(max_steps=config.max_steps),
+            environments=config.environments,
+            options=config.options,
+        )
+        self.standing = Standing()
+        self.curriculum = Curriculum(self.tasks, config.curriculum)
+        self.expansion = Expansion()
+        self.replay = Replay(config.replay, store.get) if config.replay else None
+
+    async def work(self) -> None:
+        self._load()
+        try:
+            await self._updates()
+        finally:
+            await self.player.close()
+            self.engine.close()
+
+    async def _updates(self) -> None:
+        standing, config = self.standing, self.config
+        before, started = standing.seconds, time.monotonic()
+        if self.replay is not None:
+            self._recall()
+        with Progress("rl", config.updates, show=self.show) as progress:
+            if standing.update == 0 and standing.best < 0:
+                await self._validate()
+            while standing.update < config.updates and not self._finished():
+                figures = await self._update()
+                standing.update += 1
+                standing.seconds = before + _agreed(time.monotonic() - started)
+                if standing.update % config.evaluate_every == 0 or standing.update == config.updates or self._finished():
+                    figures |= await self._validate()
+                if self.run is not None:
+                    self.run.log(standing.update, "rl", **figures, seconds=round(standing.seconds, 2))
+                    progress.update(standing.update, config.updates, _shown(figures))
+                if standing.update % config.save_every == 0:
+                    self._save()
+        if self.run is not None:
+            self._export()
+
+    def _finished(self) -> bool:
+        config, standing = self.config, self.standing
+        out_of_time = config.max_seconds is not None and standing.seconds > config.max_seconds
+        return out_of_time or bool(config.patience and standing.stale >= config.patience)
+
+    async def _update(self) -> dict[str, float]:
+        """Play, learn, and tell the engine. What it returns is the same on every rank."""
+        began = time.monotonic()
+        groups, figures = await self._play()
+        played = time.monotonic()
+        figures |= self.learner.learn(groups)
+        await self.engine.update_weights(None, self.standing.update + 1)
+        return {**figures, "play_seconds": played - began, "learn_seconds": time.monotonic() - played}
+
+    async def _play(self) -> tuple[list[Group], dict[str, float]]:
+        """Groups with a signal: this rank's share of at least `config.groups`, unless `config.rounds` do not suffice."""
+        config, kept = self.config, list[Group]()
+        counts = {"kept": 0.0, "flat": 0.0, "failed": 0.0, "episodes": 0.0, "reward": 0.0, "replayed": 0.0, "steps": 0.0}
+        terms: dict[str, float] = {}
+        for number in range(config.rounds):
+            wanted = config.groups - int(counts["kept"])
+            if wanted <= 0:
+                break
+            wanted = self.expansion.groups(wanted) if config.expand else wanted
+            found: list[dict[str, Any]] = []
+            for group in await self.player.groups(self._jobs(number, wanted), self._seed(number)):
+                graded = self.learner.with_terms(group)
+                filled = self._replayed(graded, number)
+                signal = self.learner.algorithm.keep(filled)
+                if signal:
+                    kept.append(filled)
+                found.append(_told(graded, filled is not graded, signal))
+            everywhere = [one for rank in gather(found) for one in rank]
+            flat = sum(not one["signal"] for one in everywhere)
+            self.expansion.update(flat, len(everywhere))
+            self.curriculum.update(_means(everywhere))
+            counts["flat"] += flat
+            counts["kept"] += len(everywhere) - flat
+            for name in ("failed", "episodes", "reward", "replayed", "steps"):
+                counts[name] += sum(one[name] for one in everywhere)
+            for one in everywhere:
+                for name, value in one["terms"].items():
+                    terms[name] = terms.get(name, 0.0) + value
+        played = max(1.0, counts["episodes"] - counts["failed"])
+        terms = {f"term/{name}": total / played for name, total in terms.items()}
+        means = {"reward": counts["reward"] / played, "steps": counts["steps"] / max(1.0, counts["episodes"])}
+        return kept, counts | means | terms
+
+    def _jobs(self, number: int, count: int) -> list[EpisodeJob]:
+        """This rank's part of the groups of one round, which all ranks draw alike. A start belongs to one rank for good, so that
+        its past successes are in that rank's store."""
+        update, config = self.standing.update, self.config
+        random = Random(f"rl {config.seed} {update} {number}")
+        drawn = self.curriculum.draw(random, count)
+        seeds = train_seeds(config.seeds, config.first)
+        starts: list[tuple[Task, int]] = []
+        taken: set[tuple[str, int]] = set()
+        for place, task in enumerate(drawn):
+            mine = seeds[place % self.world :: self.world]
+            seed = next((s for s in random.sample(mine, len(mine)) if (task.id, s) not in taken), None)
+            if seed is None:
+                continue  # the task has fewer seeds than places
+            taken.add((task.id, seed))
+            if place % self.world == self.rank:
+                starts.append((task, seed))
+        starts.sort(key=lambda start: start[0].id)  # a browser page changes its task less often
+        return group_jobs(starts, config.group_size, f"{update}.{number}")
+
+    def _seed(self, number: int) -> int:
+        return Random(f"sampling {self.config.seed} {self.standing.update} {number}").getrandbits(48)
+
+    def _replayed(self, group: Group, number: int) -> Group:
+        """The group with a past success in it where it needs one; its own successes are remembered."""
+        if self.replay is None:
+            return group
+        filled = self.replay.fill(group, Random(f"replay {self.config.seed} {self.standing.update} {number} {group[0].group}"))
+        for member in group:
+            if member.success:
+                self.replay.add(member.task.id, member.seed, member.id)
+        return filled
+
+    def _recall(self) -> None:
+        """The replay as it was at the present update: the store tells."""
+        assert self.replay is not None
+        earlier = []
+        for summary in self.store.summaries():
+            update, number = (int(part) for part in summary.group.partition("/")[0].split("."))
+            if summary.success and update < self.standing.update:
+                earlier.append(((update, number, summary.group, summary.index), summary))
+        for _, summary in sorted(earlier, key=lambda pair: pair[0]):
+            self.replay.add(summary.task, summary.seed, summary.id)
+
+    async def _validate(self) -> dict[str, float]:
+        """Greedy success on the validation seeds; better weights than ever before are kept."""
+        if not self.config.validation:
+            return {}
+        began = time.monotonic()
+        starts = [(task, seed) for task in self.tasks for seed in train_seeds(self.config.validation, VALIDATION)]
+        trajectories = await self.player.greedily(group_jobs(starts[self.rank :: self.world], 1, "validation"))
+        graded = [trajectory.success for trajectory in trajectories if not trajectory.environment_failed]
+        counts = self.learner.trainer.sum_over_ranks({"n": float(len(graded)), "hits": float(sum(graded))})
+        success = counts["hits"] / max(1.0, counts["n"])
+        standing = self.standing
+        standing.stale += 1
+        if success > standing.best:
+            standing.best, standing.best_update, standing.stale = success, standing.update, 0
+            if self.run is not None:
+                save_state(self.config.output / "best.pt", {"model": self.learner.model.state_dict(), "update": standing.update})
+        return {"validation": success, "validate_seconds": time.monotonic() - began}
+
+    # ---------------------------------------------------------------------------------------------------------- saved state
+
+    def _save(self) -> None:
+        if self.run is None:
+            return
+        self.standing.success, self.standing.flat_share = dict(self.curriculum.success), self.expansion.flat_share
+        save_state(self.config.output / "state.pt", {**self.learner.trainer.state(), "standing": asdict(self.standing)})
+
+    def _load(self) -> None:
+        path = self.config.output / "state.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        self.learner.trainer.load_state(state)
+        self.standing = Standing(**state["standing"])
+        self.curriculum.success, self.expansion.flat_share = dict(self.standing.success), self.standing.flat_share
+        self.engine.version = self.standing.update
+
+    def _export(self) -> None:
+        """The best weights that were seen, or without validation the last ones, as a directory: whole or not at all."""
+        if self.config.validation:
+            self.learner.model.load_state_dict(torch.load(self.config.output / "best.pt", weights_only=True)["model"])
+        partial = self.config.output / "checkpoint.partial"
+        save_checkpoint(partial, self.learner.model, self.learner.renderer.processor)
+        self.options.save(partial)
+        partial.replace(self.config.output / "checkpoint")
+
+
+def _told(group: Group, replayed: bool, signal: bool) -> dict[str, Any]:
+    """What the other ranks need to know of a group; its own members alone count."""
+    graded = [member for member in group if member.reward is not None and not member.environment_failed]
+    rewards = [member.reward or 0.0 for member in graded]
+    names = dict.fromkeys(name for member in graded for name in member.parts)
+    return {
+        "task": group[0].task.id,
+        "group": group[0].group,
+        "signal": signal,
+        "episodes": len(group),
+        "failed": len(group) - len(graded),
+        "reward": sum(rewards),
+        "mean": sum(rewards) / len(rewards) if rewards else None,
+        "terms": {name: sum(member.parts.get(name, 0.0) for member in graded) for name in names},
+        "replayed": replayed,
+        "steps": sum(len(member.steps) for member in group),
+    }
+
+
+def _means(groups: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """Mean reward of each group by task, in an order that does not depend on who played it."""
+    means: dict[str, list[float]] = {}
+    for one in sorted(groups, key=lambda one: one["group"]):
+        if one["mean"] is not None:
+            means.setdefault(one["task"], []).append(one["mean"])
+    return means
+
+
+def _shown(figures: dict[str, float]) -> dict[str, float]:
+    return {name: figures[name] for name in ("validation", "reward", "kept", "flat", "grad_norm") if name in figures}
+
+
+def _agreed(seconds: float) -> float:
+    """Rank 0's clock on every rank, so that all end at the same update."""
+    return float(gather(seconds)[0])

@@ -1,0 +1,86 @@
+"""The settings of online reinforcement learning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stepladder.algos.algorithm import Algorithm
+from stepladder.algos.grpo import Grpo
+from stepladder.config import ConfigError
+from stepladder.train.optimizer import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class RlConfig:
+    """`checkpoint` is a Hugging Face directory to start from, `algo` what to do with its episodes.
+
+    An update plays groups of `group_size` episodes from equal starts, on `seeds` training seeds of each task from `first` on, until
+    `groups` of them have a signal, at most `rounds` times; with `expand`, more are asked for at once when many had none lately.
+    `curriculum` prefers tasks that are neither solved nor hopeless (0: all alike). In a group without success the last member is
+    replaced by one of the `replay` last successes from the same start (0: never). `rewards` weighs reward plug-ins, such as
+    {'outcome': 1.0, 'format': 0.1}; every term of theirs is logged, and `algo.reward` may name any of them or "reward", the
+    weighted sum. `reward_options` are the plug-ins' own.
+
+    Episodes are sampled at `temperature` with replies of at most `max_tokens` (None: what the agent needs), at most `max_steps`
+    long (None: what the task allows). `ranks` processes play `environments` episodes each at a time and train together.
+
+    Parameters whose names begin with one of `train` learn, in pieces of `micro_batch` samples. `teacher` is a checkpoint, for
+    algorithms that want one.
+
+    Every `evaluate_every` updates `validation` episodes of each task are played greedily, on training seeds that are kept apart for
+    it; the best weights are exported, and after `patience` evaluations without a better one (0: never) the run ends. It also ends
+    after `max_seconds` of running time, so that what it comes to then depends on the machine."""
+
+    checkpoint: Path = Path("runs/demo/sft/checkpoint")
+    tasks: str = "miniwob@demo"
+    output: Path = Path("runs/rl")
+    algo: Algorithm = field(default_factory=Grpo)
+    seed: int = 0
+    ranks: int = 2
+    bf16: bool = True
+    updates: int = 100
+    groups: int = 8
+    group_size: int = 8
+    rounds: int = 2
+    expand: bool = True
+    curriculum: float = 1.0
+    replay: int = 0
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    reward_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    first: int = 0
+    seeds: int = 1000
+    temperature: float = 1.0
+    max_tokens: int | None = None
+    max_steps: int | None = None
+    environments: int = 16
+    options: Mapping[str, Any] = field(default_factory=dict)
+    train: tuple[str, ...] = ("model.language_model",)
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, adam_lr=3e-4))
+    warmup: int = 5
+    micro_batch: int = 32
+    teacher: Path | None = None
+    evaluate_every: int = 10
+    validation: int = 5
+    patience: int = 0
+    save_every: int = 10
+    max_seconds: float | None = None
+
+    def check(self) -> None:
+        """Raises ConfigError for what cannot be."""
+        for name, least in (
+            *(("updates", 1), ("groups", 1), ("group_size", 1), ("rounds", 1), ("environments", 1), ("ranks", 1)),
+            *(("micro_batch", 1), ("evaluate_every", 1), ("save_every", 1), ("seeds", self.ranks), ("replay", 0), ("patience", 0)),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if not self.temperature > 0:
+            raise ConfigError(f"temperature is {self.temperature}; exploration needs one above 0")
+        if not self.checkpoint.is_dir():
+            raise ConfigError(f"checkpoint: {self.checkpoint} is no directory; make one with `stepladder sft`")
+        if "teacher" in self.algo.needs and self.teacher is None:
+            raise ConfigError(f"algo: {self.algo.name} needs a teacher; set teacher to a checkpoint directory")
+        if self.teacher is not None and not self.teacher.is_dir():
+            raise ConfigError(f"teacher: {self.teacher} is no directory")

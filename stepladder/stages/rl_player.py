@@ -1,0 +1,77 @@
+"""Episodes of the policy that is being trained: played once, kept the moment they are over, never played again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from stepladder.images import ImageStore
+from stepladder.interfaces import Agent, Environment
+from stepladder.policies.local import LocalPolicy
+from stepladder.rollout.group import EpisodeJob, run_many
+from stepladder.rollout.pool import close_environments, open_environments, opener
+from stepladder.store import TrajectoryStore
+from stepladder.types import Group, Limits, Sampling, Trajectory
+
+
+class Player:
+    """`environments` episodes at a time of each kind of environment; opened when they are first needed."""
+
+    def __init__(
+        self,
+        policy: LocalPolicy,
+        agent: Agent,
+        images: ImageStore,
+        store: TrajectoryStore,
+        *,
+        sampling: Sampling,
+        limits: Limits,
+        environments: int,
+        options: Mapping[str, Any],
+    ) -> None:
+        self.policy, self.agent, self.images, self.store = policy, agent, images, store
+        self.sampling, self.limits = sampling, limits
+        self._count, self._options = environments, options
+        self._open: dict[str, list[Environment]] = {}
+
+    async def groups(self, jobs: Sequence[EpisodeJob], seed: int) -> list[Group]:
+        """The groups of `jobs`, whose members stand together. Episodes that the store holds are taken from it; the others are
+        sampled with numbers that follow from `seed` and appended to it."""
+        missing = [job for job in jobs if job.identifier not in self.store]
+        await self._play(missing, replace(self.sampling, seed=seed), self.store)
+        groups: dict[str, Group] = {}
+        for job in jobs:
+            groups.setdefault(job.group, []).append(self.store.get(job.identifier))
+        return list(groups.values())
+
+    async def greedily(self, jobs: Sequence[EpisodeJob]) -> list[Trajectory]:
+        """Episodes at temperature 0, which are not kept."""
+        return await self._play(jobs, replace(self.sampling, temperature=0.0, seed=0), None)
+
+    async def close(self) -> None:
+        await close_environments([environment for several in self._open.values() for environment in several])
+        self._open = {}
+
+    async def _play(self, jobs: Sequence[EpisodeJob], sampling: Sampling, store: TrajectoryStore | None) -> list[Trajectory]:
+        played: dict[str, Trajectory] = {}
+
+        def keep(trajectory: Trajectory) -> None:
+            played[trajectory.id] = trajectory
+            if store is not None:
+                store.append(trajectory)
+
+        for kind in dict.fromkeys(job.task.env for job in jobs):
+            if kind not in self._open:
+                self._open[kind] = await open_environments(kind, self.images, self._count, self._options)
+            await run_many(
+                [job for job in jobs if job.task.env == kind],
+                self._open[kind],
+                self.agent,
+                self.policy,
+                sampling=sampling,
+                limits=self.limits,
+                on_trajectory=keep,
+                fresh=opener(kind, self.images, self._options),
+            )
+        return [played[job.identifier] for job in jobs]
