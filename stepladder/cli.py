@@ -96,6 +96,21 @@ def sft(output: Output = None, set_: Settings = None, settings: ShowSettings = F
 
 
 @app.command()
+def flywheel(
+    checkpoint: Annotated[Path | None, typer.Option(help="Who plays first.", show_default=False)] = None,
+    tasks: Tasks = None,
+    output: Output = None,
+    set_: Settings = None,
+    settings: ShowSettings = False,
+) -> None:
+    """The data flywheel: play, keep the successes, learn from them, play again."""
+    from stepladder.stages import flywheel as stage
+
+    config = _configured(stage.FlywheelConfig(), set_, settings, checkpoint=checkpoint, tasks=tasks, output=output)
+    _say(f"checkpoint: {stage.main(config)}")
+
+
+@app.command()
 def rl(
     algo: Annotated[
         str | None, typer.Option(help="reinforce, rloo, grpo, dapo, gspo, cispo, ppo, opd, or package.module:Class.")

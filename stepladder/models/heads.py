@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +60,19 @@ class PerceptionHead(nn.Module):
         self.letters = nn.Linear(hidden, LETTER_SLOTS * (len(LETTERS) + 1))
         self.label_of = {kind: 1 + i for i, kind in enumerate(self.kinds)}
         self.word_label = {word: 1 + len(self.kinds) + i for i, word in enumerate(self.words)}
+
+    def save(self, path: Path) -> None:
+        """Write the head beside a checkpoint, so that training can go on with it."""
+        classes = {"kinds": dict(zip(self.kinds, self.token_ids.tolist(), strict=False))}
+        classes["words"] = dict(zip(self.words, self.token_ids.tolist()[len(self.kinds) :], strict=True))
+        torch.save({"hidden": self.centre.in_features, **classes, "state": self.state_dict()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> PerceptionHead:
+        saved = torch.load(path, weights_only=True)
+        head = cls(saved["hidden"], saved["kinds"], saved["words"])
+        head.load_state_dict(saved["state"])
+        return head
 
     def losses(self, visual: Tensor, embeddings: Tensor, targets: VisualTargets) -> dict[str, Tensor]:
         """Sums (not means) of the word, letter and centre losses over visual tokens float[V, hidden]; `embeddings` is the language

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from stepladder.interfaces import Agent, ContextFull, Environment, EnvironmentFa
 from stepladder.types import Action, Limits, Observation, Sampling, Status, Step, Task, Trajectory
 
 T = TypeVar("T")
+Watch = Callable[[Environment, Observation], Awaitable[None]]
 _logger = logging.getLogger(__name__)
 
 
@@ -79,11 +80,13 @@ async def run_episode(
     limits: Limits,
     group: str = "",
     index: int = 0,
+    watch: Watch | None = None,
 ) -> Trajectory:
     """Play `task` once from the state that `seed` names and grade the state reached.
 
     The agent's stop strings are added to those of `sampling`. With `sampling.seed` set, every step samples with its own seed,
-    derived from it, the task, `seed`, `index` and the step's number.
+    derived from it, the task, `seed`, `index` and the step's number. `watch` is called with the environment and every observation
+    before the policy is asked.
     """
     sampling = replace(sampling, stop=(*sampling.stop, *(text for text in agent.stop if text not in sampling.stop)))
     deadlines = Deadlines(limits)
@@ -95,6 +98,8 @@ async def run_episode(
         while status is None:
             status = _exhausted(progress, limits)
             if status is None:
+                if watch is not None and progress.observation is not None:
+                    await deadlines.call("watch", watch(environment, progress.observation))
                 step_seed = _derive(sampling.seed, task.id, seed, index, len(progress.steps))
                 status = await _step(progress, environment, agent, policy, replace(sampling, seed=step_seed), limits, deadlines)
         reward = float(await deadlines.call("evaluate", environment.evaluate()))

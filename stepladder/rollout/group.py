@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from stepladder.interfaces import Agent, Environment, Policy
-from stepladder.rollout.episode import episode_id, run_episode
+from stepladder.rollout.episode import Watch, episode_id, run_episode
 from stepladder.rollout.pool import OpenEnvironment, close_environments
 from stepladder.types import Limits, Sampling, Task, Trajectory
 
@@ -51,12 +51,22 @@ async def run_many(
     retries: int = 2,
     on_trajectory: Callable[[Trajectory], None] = _ignore,
     fresh: OpenEnvironment | None = None,
+    watch: Watch | None = None,
 ) -> list[Trajectory]:
-    """The trajectories of `jobs`, in the order of the jobs; see `play_many` for everything else."""
+    """The trajectories of `jobs`, in the order of the jobs; see `run_episode` for `watch` and `play_many` for everything else."""
 
     async def play(environment: Environment, job: EpisodeJob) -> Trajectory:
         return await run_episode(
-            environment, agent, policy, job.task, job.seed, sampling=sampling, limits=limits, group=job.group, index=job.index
+            environment,
+            agent,
+            policy,
+            job.task,
+            job.seed,
+            sampling=sampling,
+            limits=limits,
+            group=job.group,
+            index=job.index,
+            watch=watch,
         )
 
     return await play_many(

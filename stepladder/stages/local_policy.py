@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from transformers import Qwen3VLForConditionalGeneration
+
 from stepladder.config import ConfigError
 from stepladder.images import ImageStore
 from stepladder.interfaces import Agent
@@ -16,6 +18,15 @@ from stepladder.policies.local import LocalPolicy
 from stepladder.stages.agent_options import AgentOptions
 
 
+def load_policy(directory: Path, images: ImageStore) -> tuple[Qwen3VLForConditionalGeneration, Renderer]:
+    """Model and renderer of a checkpoint. Raises ConfigError for a directory that holds no whole checkpoint."""
+    try:
+        model, processor = load_checkpoint(directory)
+    except FileNotFoundError as error:
+        raise ConfigError(str(error)) from error
+    return model, Renderer(processor, images)
+
+
 @contextmanager
 def open_checkpoint(
     directory: Path, images: ImageStore, name: str, agent: Agent | None = None
@@ -24,11 +35,7 @@ def open_checkpoint(
 
     Raises ConfigError for a directory that holds no whole checkpoint.
     """
-    try:
-        model, processor = load_checkpoint(directory)
-    except FileNotFoundError as error:
-        raise ConfigError(str(error)) from error
-    engine = Engine(model, Renderer(processor, images))
+    engine = Engine(*load_policy(directory, images))
     try:
         yield LocalPolicy(engine, name), AgentOptions.of_checkpoint(directory).build() if agent is None else agent
     finally:

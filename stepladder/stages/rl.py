@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from stepladder.config import to_dict
-from stepladder.envs.browser.catalogue import HELDOUT, train_seeds
+from stepladder.envs.browser.catalogue import train_seeds, validation_seeds
 from stepladder.images import ImageStore
 from stepladder.models.checkpoint import save_checkpoint
 from stepladder.policies.engine import Engine
@@ -39,17 +39,15 @@ from stepladder.rollout.group import EpisodeJob, group_jobs
 from stepladder.rollout.replay import Replay
 from stepladder.run import Run
 from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.player import Player
 from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.rl_learner import Learner
-from stepladder.stages.rl_player import Player
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks, task_set_hash
 from stepladder.train.parallel import gather, run_ranks
 from stepladder.train.trainer import save_state
 from stepladder.types import Group, Limits, Sampling, Task
 
-#: Training seeds from here on are for validation alone.
-VALIDATION = HELDOUT - 10_000
 #: Settings that change how a run is done and not what comes out of it.
 MAY_CHANGE = ("output", "updates", "save_every", "environments", "max_seconds")
 
@@ -248,7 +246,7 @@ class _RankLoop:
         if not self.config.validation:
             return {}
         began = time.monotonic()
-        starts = [(task, seed) for task in self.tasks for seed in train_seeds(self.config.validation, VALIDATION)]
+        starts = [(task, seed) for task in self.tasks for seed in validation_seeds(self.config.validation)]
         trajectories = await self.player.greedily(group_jobs(starts[self.rank :: self.world], 1, "validation"))
         graded = [trajectory.success for trajectory in trajectories if not trajectory.environment_failed]
         counts = self.learner.trainer.sum_over_ranks({"n": float(len(graded)), "hits": float(sum(graded))})

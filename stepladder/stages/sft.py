@@ -24,7 +24,7 @@ from stepladder.models.small import SmallModel
 from stepladder.progress import Progress
 from stepladder.run import Run
 from stepladder.stages.agent_options import AgentOptions
-from stepladder.stages.sft_setup import Learner, build_learner, build_mixture
+from stepladder.stages.sft_setup import HEAD_FILE, Learner, build_learner, build_mixture
 from stepladder.train.mixtures import Mixture, Share
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.parallel import run_ranks
@@ -171,6 +171,7 @@ def _export(learner: Learner, config: SftConfig, name: str) -> None:
     partial = config.output / f"{name}.partial"
     save_checkpoint(partial, learner.model, learner.renderer.processor)
     config.agent.save(partial)
+    learner.head.save(partial / HEAD_FILE)
     partial.replace(config.output / name)
 
 

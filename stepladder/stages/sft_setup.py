@@ -48,6 +48,8 @@ WIDGET_KINDS = {
 #: Symbols that are classes of their own for the perception head, besides words: digits and what stands in sums.
 SYMBOLS = tuple("0123456789+-=x")
 HELD_OUT_PAGES, HELD_OUT_SCREENS = 128, 64
+#: The perception head beside an exported checkpoint. The model does not need it to act; further training goes on with it.
+HEAD_FILE = "perception_head.pt"
 
 
 @dataclass
@@ -104,10 +106,13 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
     use_attention(model)
     tokens = {word: token for word in [*words, *SYMBOLS] if (token := renderer.single_token(word)) is not None}
     kinds = {kind: token for kind, word in WIDGET_KINDS.items() if (token := renderer.single_token(word)) is not None}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        hidden = model.config.text_config.hidden_size
-        head = PerceptionHead(hidden, kinds, tokens)
+    saved_head = None if config.checkpoint is None else config.checkpoint / HEAD_FILE
+    if saved_head is not None and saved_head.exists():
+        head = PerceptionHead.load(saved_head)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            head = PerceptionHead(model.config.text_config.hidden_size, kinds, tokens)
     size = demonstrations.validation[0].screenshot
     labels = [word for word in label_words(demonstrations) if word in tokens]
     screens = ScreenPool(images, "train", config.screens, size.width, size.height, labels, round(config.ignore_above))

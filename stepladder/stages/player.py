@@ -6,17 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from stepladder.data.regions import RegionStore
 from stepladder.images import ImageStore
 from stepladder.interfaces import Agent, Environment
 from stepladder.policies.local import LocalPolicy
+from stepladder.rollout.demonstrate import HasRegions
 from stepladder.rollout.group import EpisodeJob, run_many
 from stepladder.rollout.pool import close_environments, open_environments, opener
 from stepladder.store import TrajectoryStore
-from stepladder.types import Group, Limits, Sampling, Trajectory
+from stepladder.types import Group, Limits, Observation, Sampling, Trajectory
 
 
 class Player:
-    """`environments` episodes at a time of each kind of environment; opened when they are first needed."""
+    """`environments` episodes at a time of each kind of environment; opened when they are first needed.
+
+    With `regions`, what is where on the screens of kept episodes is noted there, if the environment knows.
+    """
 
     def __init__(
         self,
@@ -29,9 +34,10 @@ class Player:
         limits: Limits,
         environments: int,
         options: Mapping[str, Any],
+        regions: RegionStore | None = None,
     ) -> None:
         self.policy, self.agent, self.images, self.store = policy, agent, images, store
-        self.sampling, self.limits = sampling, limits
+        self.sampling, self.limits, self.regions = sampling, limits, regions
         self._count, self._options = environments, options
         self._open: dict[str, list[Environment]] = {}
 
@@ -61,6 +67,12 @@ class Player:
             if store is not None:
                 store.append(trajectory)
 
+        async def note(environment: Environment, observation: Observation) -> None:
+            screen, regions = observation.screenshot, self.regions
+            if regions is None or screen is None or screen in regions or not isinstance(environment, HasRegions):
+                return
+            regions.append(screen, await environment.regions())
+
         for kind in dict.fromkeys(job.task.env for job in jobs):
             if kind not in self._open:
                 self._open[kind] = await open_environments(kind, self.images, self._count, self._options)
@@ -73,5 +85,6 @@ class Player:
                 limits=self.limits,
                 on_trajectory=keep,
                 fresh=opener(kind, self.images, self._options),
+                watch=None if self.regions is None or store is None else note,
             )
         return [played[job.identifier] for job in jobs]

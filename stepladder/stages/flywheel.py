@@ -1,0 +1,262 @@
+"""The data flywheel, rung 10: play, keep what the task's own check calls a success, learn from it, play again.
+
+    stepladder flywheel --set checkpoint=runs/demo/sft/checkpoint --set demonstrations=runs/demo/collect
+
+One turn of it, in `turn-<number>/`:
+
+    validation-<rank>.jsonl   greedy episodes on validation seeds: how good the policy is that plays now
+    rollouts-<rank>.jsonl     episodes sampled on training seeds, each written the moment it is over
+    data/                     the demonstrations and everything kept so far, in the form that `stepladder collect` writes
+    sft/                      training on it, from the checkpoint of the turn before
+
+It ends when a turn no longer makes the policy better by more than the uncertainty of the measurement, or after `turns`.
+`checkpoint/` is the one that did best. A run that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from stepladder.config import ConfigError, to_dict
+from stepladder.data.regions import RegionStore
+from stepladder.envs.browser.catalogue import train_seeds, validation_seeds
+from stepladder.images import ImageStore
+from stepladder.interfaces import EnvironmentFailure
+from stepladder.policies.engine import Engine
+from stepladder.policies.local import LocalPolicy
+from stepladder.rollout.group import EpisodeJob, group_jobs
+from stepladder.rollout.selection import Selection, deeds, select
+from stepladder.run import Run
+from stepladder.stages import sft
+from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.local_policy import load_policy
+from stepladder.stages.player import Player
+from stepladder.stats import Rate, success_rate
+from stepladder.store import TrajectoryStore
+from stepladder.tasks import load_tasks, task_set_hash
+from stepladder.train.parallel import run_ranks
+from stepladder.types import Limits, Sampling, Trajectory
+
+#: Settings that change how far a run goes and not what its turns come to.
+MAY_CHANGE = ("output", "environments", "turns", "patience")
+
+
+def training() -> sft.SftConfig:
+    """How a turn trains: behaviour cloning alone, from weights that can act already."""
+    off = sft.PhaseConfig(steps=0, batch=1, lr=1e-3)
+    cloning = replace(sft.SftConfig().cloning, steps=120, lr=1e-3, score_every=60)
+    return sft.SftConfig(copying=off, perception=off, cloning_frozen=off, cloning=cloning)
+
+
+@dataclass(frozen=True)
+class FlywheelConfig:
+    """`checkpoint` plays first, and `demonstrations` (a directory of `stepladder collect`) stay in the training data of every turn.
+
+    A turn plays each of `starts` training seeds of every task, from `first` on and others in every turn, `attempts` times at
+    `temperature`; of one start `per_start` successes are kept, of one task `per_task` (None: all). `validation` episodes of each
+    task measure the policy; after `patience` turns that were not clearly better it ends. `train` are the settings of the training,
+    whose data, checkpoint and output are the turn's own. `ranks` processes play `environments` episodes each at a time.
+
+    A `teacher`, another checkpoint, plays in the place of the student in the first turn. It may speak another dialect: of its
+    episodes the actions are learned and not the tokens."""
+
+    checkpoint: Path = Path("runs/demo/sft/checkpoint")
+    demonstrations: Path = Path("runs/demo/collect")
+    tasks: str = "miniwob@demo"
+    output: Path = Path("runs/flywheel")
+    seed: int = 0
+    turns: int = 3
+    patience: int = 1
+    starts: int = 40
+    attempts: int = 2
+    first: int = 10_000
+    per_start: int = 1
+    per_task: int | None = None
+    temperature: float = 1.0
+    max_tokens: int | None = None
+    validation: int = 10
+    teacher: Path | None = None
+    ranks: int = 2
+    environments: int = 16
+    options: Mapping[str, Any] = field(default_factory=dict)
+    train: sft.SftConfig = field(default_factory=training)
+
+    def check(self) -> None:
+        """Raises ConfigError for what cannot be."""
+        for name in ("turns", "patience", "starts", "attempts", "per_start", "validation", "ranks", "environments"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("checkpoint", "demonstrations"):
+            if not getattr(self, name).is_dir():
+                raise ConfigError(f"{name}: {getattr(self, name)} is no directory")
+        if self.teacher is not None and not self.teacher.is_dir():
+            raise ConfigError(f"teacher: {self.teacher} is no directory")
+
+
+def main(config: FlywheelConfig, show: bool = True) -> Path:
+    """Turn until it no longer helps, and return the exported checkpoint directory. Raises ConfigError, TaskError."""
+    config.check()
+    tasks = load_tasks(config.tasks, split="train")
+    console = Console(stderr=True, quiet=not show)
+    described = {**to_dict(config), "task_set": task_set_hash(tasks)}
+    best, best_success, stale = config.checkpoint, -1.0, 0
+    with Run(config.output, described, {"flywheel": config.seed}, may_change=MAY_CHANGE) as run:
+        for turn in range(config.turns + 1):
+            directory = config.output / f"turn-{turn}"
+            checkpoint = config.checkpoint if turn == 0 else config.output / f"turn-{turn - 1}" / "sft" / "checkpoint"
+            with run.phase(f"turn {turn}: validation") as phase:
+                if not phase.done:
+                    run_ranks(_validate, config.ranks, config, directory, checkpoint)
+            rate = _measured(config, directory)
+            success = rate.successes / rate.n
+            console.print(f"  turn {turn}: {success:.3f} ({rate.low:.3f} to {rate.high:.3f}, n = {rate.n}) on validation seeds")
+            run.log(turn, "flywheel", success=success, low=rate.low, high=rate.high, n=rate.n, seconds=run.seconds)
+            clearly_better = rate.low > best_success
+            if success > best_success:
+                best, best_success = checkpoint, success
+            stale = 0 if clearly_better else stale + 1
+            if turn == config.turns or stale >= config.patience:
+                break
+            with run.phase(f"turn {turn}: play") as phase:
+                if not phase.done:
+                    player = config.teacher if turn == 0 and config.teacher is not None else checkpoint
+                    run_ranks(_play, config.ranks, config, directory, player, turn)
+            with run.phase(f"turn {turn}: train") as phase:
+                if not phase.done:
+                    phase.result |= _gather(config, directory, turn)
+                    console.print(f"  turn {turn}: {phase.result['kept']} successes kept")
+                    data, output = directory / "data", directory / "sft"
+                    settings = replace(config.train, demonstrations=data, output=output, checkpoint=checkpoint)
+                    sft.main(replace(settings, seed=config.seed + turn), show)
+    final = config.output / "checkpoint"
+    if not final.exists():
+        partial = config.output / "checkpoint.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(best, partial)
+        partial.replace(final)
+    return final
+
+
+# --------------------------------------------------------------------------------------------------------------- playing
+
+
+def _validate(rank: int, world: int, config: FlywheelConfig, directory: Path, checkpoint: Path) -> None:
+    tasks = load_tasks(config.tasks, split="train")
+    starts = [(task, seed) for task in tasks for seed in validation_seeds(config.validation)]
+    sampling = Sampling(temperature=0.0, seed=0)
+    _play_jobs(rank, config, directory / "validation", checkpoint, group_jobs(starts[rank::world], 1, "validation"), sampling)
+
+
+def _play(rank: int, world: int, config: FlywheelConfig, directory: Path, checkpoint: Path, turn: int) -> None:
+    seeds = train_seeds(config.starts, config.first + turn * config.starts)
+    starts = [(task, seed) for task in load_tasks(config.tasks, split="train") for seed in seeds]
+    jobs = group_jobs(starts[rank::world], config.attempts, f"turn-{turn}")
+    _play_jobs(rank, config, directory / "rollouts", checkpoint, jobs, Sampling(config.temperature, seed=config.seed), regions=True)
+
+
+def _play_jobs(
+    rank: int,
+    config: FlywheelConfig,
+    path: Path,
+    checkpoint: Path,
+    jobs: Sequence[EpisodeJob],
+    sampling: Sampling,
+    regions: bool = False,
+) -> None:
+    """Play what the store `<path>-<rank>.jsonl` lacks."""
+    images = ImageStore(path.parent / "images", cache=0)
+    options = AgentOptions.of_checkpoint(checkpoint)
+    model, renderer = load_policy(checkpoint, images)
+    engine = Engine(model, renderer)
+
+    async def play(store: TrajectoryStore) -> None:
+        player = Player(
+            LocalPolicy(engine, "student"),
+            options.build(),
+            images,
+            store,
+            sampling=replace(sampling, max_tokens=config.max_tokens or options.reply_tokens),
+            limits=Limits(),
+            environments=config.environments,
+            options=config.options,
+            regions=RegionStore(path.parent / f"regions-{rank}.jsonl") if regions else None,
+        )
+        try:
+            await player.groups(jobs, sampling.seed or 0)
+        finally:
+            await player.close()
+
+    try:
+        with TrajectoryStore(path.with_name(f"{path.name}-{rank}.jsonl"), "a") as store:
+            asyncio.run(play(store))
+    finally:
+        engine.close()
+
+
+def _measured(config: FlywheelConfig, directory: Path) -> Rate:
+    """Raises EnvironmentFailure when no episode has a grade."""
+    graded = [
+        episode.success
+        for episode in _stored(config, directory / "validation")
+        if episode.reward is not None and not episode.environment_failed
+    ]
+    if not graded:
+        raise EnvironmentFailure(f"no validation episode in {directory} has a grade: the environment failed in all of them")
+    return success_rate(sum(graded), len(graded))
+
+
+def _stored(config: FlywheelConfig, path: Path) -> Iterable[Trajectory]:
+    for rank in range(config.ranks):
+        with TrajectoryStore(path.with_name(f"{path.name}-{rank}.jsonl")) as store:
+            yield from store
+
+
+# ------------------------------------------------------------------------------------------------------------------ data
+
+
+def _gather(config: FlywheelConfig, directory: Path, turn: int) -> dict[str, int]:
+    """Write the turn's training data: what the turn before had, and what was kept of this one. Returns counts."""
+    before = config.demonstrations if turn == 0 else config.output / f"turn-{turn - 1}" / "data"
+    partial, data = directory / "data.partial", directory / "data"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(before / "images", partial / "images", copy_function=os.link)
+    shutil.copyfile(before / "regions.jsonl", partial / "regions.jsonl")
+    with TrajectoryStore(before / "trajectories.jsonl") as old, TrajectoryStore(partial / "trajectories.jsonl", "a") as new:
+        known = set()
+        for trajectory in old:
+            known.add(deeds(trajectory))
+            new.append(trajectory)
+        found = select(_stored(config, directory / "rollouts"), per_start=config.per_start, per_task=config.per_task, known=known)
+        for trajectory in found.kept:
+            new.append(_in_own_words(trajectory) if turn == 0 and config.teacher is not None else trajectory)
+    _take_over(config, directory, partial, found)
+    shutil.rmtree(data, ignore_errors=True)
+    partial.replace(data)
+    return {"kept": len(found.kept), **found.left_out}
+
+
+def _in_own_words(trajectory: Trajectory) -> Trajectory:
+    """What was done, without the tokens in which a teacher said it."""
+    return replace(trajectory, steps=tuple(replace(step, prompt=None, completion=None) for step in trajectory.steps))
+
+
+def _take_over(config: FlywheelConfig, directory: Path, data: Path, found: Selection) -> None:
+    """The pictures of what was kept, and what is where on them."""
+    sources = [RegionStore(directory / f"regions-{rank}.jsonl") for rank in range(config.ranks)]
+    regions, images = RegionStore(data / "regions.jsonl"), ImageStore(directory / "images", cache=0)
+    target = ImageStore(data / "images", cache=0)
+    for trajectory in found.kept:
+        for step in trajectory.steps:
+            screen = step.observation.screenshot
+            if screen is None or screen in regions:
+                continue
+            target.put(images.get(screen))
+            regions.append(screen, next((source.get(screen) for source in sources if screen in source), ()))
