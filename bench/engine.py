@@ -175,7 +175,10 @@ class Bench:
         for engine in engines.values():
             engine.close()
         lengths = ", ".join(f"{np.mean([length(prompt) for prompt in prompts]):.0f}" for prompts in play.turns)
-        print(f"\n{play.name}; prompts of {lengths} tokens in turn 1, 2, 3; greedy replies alike: {self.alike(play, inputs)}")
+        pictures = [image for prompts in play.turns for prompt in prompts for image in prompt.images]
+        alike = self.alike(play, inputs)
+        print(f"\n{play.name}; prompts of {lengths} tokens in turn 1, 2, 3")
+        print(f"  {len(set(pictures))} different pictures in {len(pictures)} places; greedy replies alike: {alike}")
         slowest = np.array(seconds["transformers generate"])
         for name, taken in seconds.items():
             ratios = slowest / np.array(taken)
@@ -225,4 +228,4 @@ def main(rounds: int, groups: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 7, int(sys.argv[2]) if len(sys.argv) > 2 else 4)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, int(sys.argv[2]) if len(sys.argv) > 2 else 4)

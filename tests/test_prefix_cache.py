@@ -205,7 +205,8 @@ def test_what_prompts_that_arrive_together_have_in_common_is_read_once(world: Wo
     assert counts == [len(ids(prompts[0].tokens)), 3 * max(len(ids(prompt.tokens)) - known for prompt in prompts)]
     assert_equal(replies, ask(plain, prompts, [0, 1, 2, None]))
     counts.clear()
-    ask(engine, [prompts[0], world.prompt(1)], [0, 0])
+    other = world.renderer.render([Message("system", ("hello world " * 40,)), world.user(1)])
+    ask(engine, [prompts[0], other], [0, 0])
     assert (len(counts), counts[1]) == (2, 1), "prompts of unlike length are not padded to one length"
     engine.close()
     plain.close()
