@@ -187,6 +187,17 @@ def show(
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Episodes of one policy (.jsonl), such as runs/eval/checkpoint.jsonl.")],
+    second: Annotated[Path, typer.Argument(help="Episodes of the other, on the same tasks and seeds.")],
+) -> None:
+    """Whether one policy is better than another: a paired test on the starts that both have played."""
+    from stepladder import compare as view
+
+    view.compare(first, second)
+
+
+@app.command()
 def doctor() -> None:
     """What is installed, what is missing, and what to do about it."""
     from stepladder.doctor import examine

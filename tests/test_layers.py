@@ -19,7 +19,7 @@ LAYERS = (
     ("agents", "envs", "models", "data", "report", "rewards", "algos"),
     ("tasks", "policies", "rollout", "train"),
     ("stages",),
-    ("doctor", "show"),
+    ("doctor", "show", "compare"),
     ("cli",),
     ("__main__", "__init__"),
 )
@@ -41,6 +41,7 @@ NO_TORCH = {
         "tasks",
         "doctor",
         "show",
+        "compare",
         "cli",
         "__init__",
     ),

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from stepladder.stats import cluster_bootstrap, success_rate, wilson_interval
+from stepladder.stats import cluster_bootstrap, compare_paired, success_rate, wilson_interval
 
 
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
@@ -65,3 +66,23 @@ def test_cluster_bootstrap_is_repeatable_and_says_nothing_from_one_task() -> Non
     assert cluster_bootstrap({}).rate is None
     with pytest.raises(ValueError, match="confidence"):
         cluster_bootstrap(outcomes, confidence=0)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_a_paired_comparison_agrees_with_statsmodels(pairs: list[tuple[bool, bool]]) -> None:
+    first = {number: before for number, (before, _) in enumerate(pairs)}
+    second = {number: after for number, (_, after) in enumerate(pairs)}
+    found = compare_paired(first, second)
+    table = [[sum(pair == (a, b) for pair in pairs) for b in (True, False)] for a in (True, False)]
+    assert found.p == pytest.approx(mcnemar(table, exact=True).pvalue)
+    assert found.difference == pytest.approx((sum(second.values()) - sum(first.values())) / len(pairs))
+    assert found.low <= found.difference <= found.high
+    assert compare_paired(second, first).p == pytest.approx(found.p)
+
+
+def test_a_paired_comparison_looks_only_at_what_both_have_played() -> None:
+    first = {"a": False, "b": False, "only first": True}
+    found = compare_paired(first, {"a": True, "b": False, "only second": True})
+    assert (found.n, found.gained, found.lost) == (2, 1, 0)
+    with pytest.raises(ValueError, match="no start in common"):
+        compare_paired({"a": True}, {"b": True})

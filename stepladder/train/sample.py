@@ -166,11 +166,13 @@ def merge_turns(samples: Iterable[Sample]) -> list[Sample]:
 
 
 def share_prompts(samples: Iterable[Sample]) -> list[Sample]:
-    """Samples whose prompts are equal, as those of a group's first turn are, become branches of one trunk."""
-    same: dict[tuple[bytes, tuple[ImageRef, ...], Spans], list[Sample]] = {}
-    for sample in samples:
+    """Samples whose prompts are equal, as those of a group's first turn are, become branches of one trunk. One that shows a picture
+    after its first reply stays alone."""
+    same: dict[tuple[bytes, tuple[ImageRef, ...], Spans, int], list[Sample]] = {}
+    for number, sample in enumerate(samples):
         start = int(np.argmax(sample.turns >= 0))
-        same.setdefault((sample.tokens[:start].tobytes(), sample.images, sample.spans), []).append(sample)
+        alone = number if any(place >= start for place, _ in sample.spans) else -1
+        same.setdefault((sample.tokens[:start].tobytes(), sample.images, sample.spans, alone), []).append(sample)
     return [share_prefix(group) for group in same.values()]
 
 
