@@ -216,7 +216,7 @@ class Prompt:
 @dataclass(frozen=True, slots=True, eq=False)
 class Completion:
     """What was sampled: `tokens` int32[C] (end token included when it was sampled), `logprobs` float32[C] under the sampled
-    distribution, why it stopped, and the version of the weights that sampled it."""
+    distribution, why it stopped, and the version of the weights that sampled the first of them."""
 
     text: str
     tokens: IntArray | None = None

@@ -8,12 +8,26 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
+from made_up import TASKS, episode
+from typer.testing import CliRunner
+
+from stepladder import cli
+from stepladder.algos import ALGORITHMS, algorithm_class
+from stepladder.algos.algorithm import Algorithm
+from stepladder.algos.credit import NOTHING
+from stepladder.config import field_names
+from stepladder.images import ImageStore
+from stepladder.stages.flywheel import FlywheelConfig
+from stepladder.stages.rl_config import RlConfig
 
 ROOT = Path(__file__).parent.parent
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ALGORITHM_PAGES = sorted((ROOT / "docs/algorithms").glob("*.md"))
 
 
 def blocks(name: str, language: str) -> list[str]:
@@ -35,14 +49,14 @@ def stepladder(line: str, folder: Path) -> str:
     return run([sys.executable, "-c", "import sys; from stepladder.cli import main; main()", *words[1:]], folder)
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_are_named_exist(page: Path) -> None:
     for name in re.findall(r"`((?:stepladder|tests|bench|dev|docs)/[\w./]+\.\w+)`", page.read_text()):
         assert (ROOT / name).exists(), f"{page.name} names {name}"
@@ -91,3 +105,105 @@ def test_an_agent_of_ones_own(tmp_path: Path) -> None:
 def test_evaluation_in_python(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(blocks("evaluation.md", "python")[0])
     assert run([sys.executable, "program.py"], tmp_path).split()[3] == "10"
+
+
+def settings_of(config: Any) -> dict[str, str]:
+    """Every setting, as `--settings` prints it."""
+    found = {}
+    for name in field_names(config):
+        value = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        found[name] = str(value)
+    return found
+
+
+def settings_in_tables(page: Path) -> dict[str, str]:
+    """The settings that a page lists with their defaults; several in one row have their defaults in the same order."""
+    found: dict[str, str] = {}
+    for table in re.findall(r"^\| setting \| default \| \|\n.*\n((?:\|.*\n)+)", page.read_text(), flags=re.MULTILINE):
+        for row in table.splitlines():
+            named, default = (cell.strip() for cell in row.split("|")[1:3])
+            names = re.findall(r"`([\w.]+)`", named)
+            found |= zip(names, default.split(", ") if len(names) > 1 else [default], strict=True)
+    return found
+
+
+def test_every_algorithm_has_a_page() -> None:
+    assert {page.stem for page in ALGORITHM_PAGES} == {*ALGORITHMS, "README"}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_settings_of_an_algorithm(name: str) -> None:
+    """Those that are listed exist and have these defaults; listed are its own and those in which it differs from `Algorithm`. What
+    the text names besides exists."""
+    algorithm, page = algorithm_class(name)(), ROOT / f"docs/algorithms/{name}.md"
+    settings, listed = settings_of(RlConfig(algo=algorithm)), settings_in_tables(page)
+    assert listed == {setting: settings.get(setting) for setting in listed}
+    general = {spec.name: spec.default for spec in fields(Algorithm)}
+    special = {f"algo.{spec.name}" for spec in fields(algorithm) if general.get(spec.name, ...) != getattr(algorithm, spec.name)}
+    assert special <= set(listed)
+    assert set(re.findall(r"`(algo\.\w+)`", page.read_text())) <= set(settings)
+
+
+def test_settings_that_all_algorithms_share() -> None:
+    listed = settings_in_tables(ROOT / "docs/algorithms/README.md")
+    elsewhere = {f"algo.{name}" for name in ("clip_low", "clip_high", "dual_clip", "aggregation")}
+    assert {f"algo.{spec.name}" for spec in fields(Algorithm)} - set(listed) == elsewhere
+    for name in ALGORITHMS:
+        settings = settings_of(RlConfig(algo=algorithm_class(name)()))
+        assert listed == {setting: settings.get(setting) for setting in listed}, name
+
+
+def test_table_of_algorithms() -> None:
+    rows = re.findall(r"^\| \[(\w+)\]\((\w+)\.md\) \|(.*)\|$", (ROOT / "docs/algorithms/README.md").read_text(), flags=re.MULTILINE)
+    assert [name for name, _, _ in rows] == list(ALGORITHMS)
+    for name, page, cells in rows:
+        algorithm: Algorithm = algorithm_class(name)()
+        _, _, clip, aggregation, needs = (cell.strip() for cell in cells.split("|"))
+        clips = float(algorithm.clip_low), float(algorithm.clip_high)
+        assert page == name
+        assert clip == "none" if algorithm.loss_kind == "reinforce" else tuple(map(float, clip.split(","))) == clips
+        assert aggregation == f"`{algorithm.aggregation}`"
+        assert needs == {"": "", "values": "a critic", "teacher": "a teacher"}["".join(algorithm.needs)]
+
+
+def test_settings_of_the_flywheel() -> None:
+    settings, listed = settings_of(FlywheelConfig()), settings_in_tables(ROOT / "docs/flywheel.md")
+    assert listed
+    assert listed == {setting: settings.get(setting) for setting in listed}
+
+
+@pytest.fixture
+def fading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The algorithm of the documentation can be imported."""
+    (tmp_path / "fading.py").write_text(blocks("algorithms/README.md", "python")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "fading", raising=False)
+
+
+@pytest.mark.usefixtures("fading")
+@pytest.mark.parametrize("page", [*ALGORITHM_PAGES, ROOT / "docs/flywheel.md"], ids=lambda page: page.stem)
+def test_commands_are_accepted(page: Path) -> None:
+    """Their options, algorithms and settings exist; nothing is run."""
+    lines = [line for block in blocks(str(page.relative_to(ROOT / "docs")), "bash") for line in block.splitlines()]
+    assert lines
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        assert words[0] == "stepladder"
+        result = CliRunner().invoke(cli.app, [*words[1:], "--settings"])
+        assert result.exit_code == 0, f"{line}: {result.output} {result.exception}"
+
+
+@pytest.mark.usefixtures("fading")
+def test_an_algorithm_of_ones_own() -> None:
+    algorithm: Algorithm = algorithm_class("fading:Fading")(fade=0.5)
+    images = ImageStore()
+    group = [episode(images, TASKS[0], 0, success, steps=3) for success in (True, False, None)]
+    assert algorithm.keep(group)
+    assert not algorithm.keep(group[1:])
+    won, lost, broken = algorithm.credit([group], {})[0]
+    assert [credit.advantage for credit in won] == [0.25, 0.5, 1.0]
+    assert [credit.advantage for credit in lost] == [-0.25, -0.5, -1.0]
+    assert broken == [NOTHING] * 3
+    assert algorithm.objective().kind == "reinforce"

@@ -33,6 +33,7 @@ from stepladder.interfaces import EnvironmentFailure
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.rollout.group import EpisodeJob, group_jobs
+from stepladder.rollout.pool import check_options
 from stepladder.rollout.selection import Selection, deeds, select
 from stepladder.run import Run
 from stepladder.stages import sft
@@ -105,6 +106,8 @@ def main(config: FlywheelConfig, show: bool = True) -> Path:
     """Turn until it no longer helps, and return the exported checkpoint directory. Raises ConfigError, TaskError."""
     config.check()
     tasks = load_tasks(config.tasks, split="train")
+    for kind in dict.fromkeys(task.env for task in tasks):
+        check_options(kind, config.options)
     console = Console(stderr=True, quiet=not show)
     described = {**to_dict(config), "task_set": task_set_hash(tasks)}
     best, best_success, stale = config.checkpoint, -1.0, 0
@@ -134,14 +137,14 @@ def main(config: FlywheelConfig, show: bool = True) -> Path:
                     phase.result |= _gather(config, directory, turn)
                     console.print(f"  turn {turn}: {phase.result['kept']} successes kept")
                     data, output = directory / "data", directory / "sft"
-                    settings = replace(config.train, demonstrations=data, output=output, checkpoint=checkpoint)
+                    agent = AgentOptions.of_checkpoint(checkpoint)
+                    settings = replace(config.train, demonstrations=data, output=output, checkpoint=checkpoint, agent=agent)
                     sft.main(replace(settings, seed=config.seed + turn), show)
-    final = config.output / "checkpoint"
-    if not final.exists():
-        partial = config.output / "checkpoint.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(best, partial)
-        partial.replace(final)
+    final, partial = config.output / "checkpoint", config.output / "checkpoint.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(best, partial)
+    shutil.rmtree(final, ignore_errors=True)
+    partial.replace(final)
     return final
 
 
@@ -227,7 +230,7 @@ def _gather(config: FlywheelConfig, directory: Path, turn: int) -> dict[str, int
     before = config.demonstrations if turn == 0 else config.output / f"turn-{turn - 1}" / "data"
     partial, data = directory / "data.partial", directory / "data"
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(before / "images", partial / "images", copy_function=os.link)
+    shutil.copytree(before / "images", partial / "images", copy_function=_link)
     shutil.copyfile(before / "regions.jsonl", partial / "regions.jsonl")
     with TrajectoryStore(before / "trajectories.jsonl") as old, TrajectoryStore(partial / "trajectories.jsonl", "a") as new:
         known = set()
@@ -241,6 +244,14 @@ def _gather(config: FlywheelConfig, directory: Path, turn: int) -> dict[str, int
     shutil.rmtree(data, ignore_errors=True)
     partial.replace(data)
     return {"kept": len(found.kept), **found.left_out}
+
+
+def _link(source: str, target: str) -> None:
+    """One file under two names, or on another file system a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _in_own_words(trajectory: Trajectory) -> Trajectory:

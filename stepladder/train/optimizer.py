@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-NOT_FOR_MUON = ("embed_tokens", "pos_embed", "lm_head", "heads.")
+NOT_FOR_MUON = ("embed_tokens", "pos_embed", "lm_head", "heads.", "critic.")
 
 
 @dataclass(frozen=True)
