@@ -30,7 +30,7 @@ def command(*arguments: str) -> tuple[int, str, str]:
 def test_help_lists_every_command() -> None:
     code, output, _ = command("--help")
     assert code == 0
-    for name in ("demo", "collect", "sft", "eval", "tasks", "show", "doctor", "bench"):
+    for name in ("demo", "collect", "sft", "flywheel", "rl", "eval", "compare", "tasks", "show", "doctor", "bench"):
         assert name in output
 
 
