@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from stepladder.policies.random import RandomPolicy
 from stepladder.policies.scripted import GiveUpPolicy, IdlePolicy, ScriptedPolicy
 from stepladder.rollout.demonstrate import empty_place, run_demonstration
 from stepladder.rollout.episode import run_episode
-from stepladder.rollout.group import EpisodeJob, group_jobs, run_many
+from stepladder.rollout.group import EpisodeJob, group_jobs, play_many, run_many
 from stepladder.rollout.pool import open_environments, opener
 from stepladder.types import Action, Completion, ImageRef, Limits, Message, Prompt, Sampling, Task, Trajectory
 
@@ -341,3 +343,31 @@ def test_demonstrations_are_bounded_and_need_a_demonstrator() -> None:
     assert (trajectory.status, len(trajectory.steps), trajectory.reward) == ("max_steps", 5, 0.0)
     with pytest.raises(TypeError, match="solve"):
         asyncio.run(run_demonstration(object(), TASK, 5, limits=QUICK))  # type: ignore[arg-type]
+
+
+async def _play_by_turns(tasks: list[str], environments: int) -> list[list[str]]:
+    """The tasks that each environment was given, one after another, when all episodes take equally long."""
+    given: list[list[str]] = [[] for _ in range(environments)]
+
+    async def play(environment: Any, job: EpisodeJob) -> int:
+        given[environment].append(job.task.id)
+        await asyncio.sleep(0)
+        return 0
+
+    jobs = [EpisodeJob(Task(task, "", "fake"), seed) for seed, task in enumerate(tasks)]
+    await play_many(jobs, list(range(environments)), play, failed=lambda _: False)  # type: ignore[arg-type]
+    return given
+
+
+@pytest.mark.parametrize("environments", [1, 2, 3])
+def test_an_environment_goes_on_with_the_task_it_has_loaded(environments: int) -> None:
+    given = asyncio.run(_play_by_turns(["a", "b", "c"] * 6, environments))
+    assert sorted(task for each in given for task in each) == sorted(["a", "b", "c"] * 6)
+    changes = sum(one != other for each in given for one, other in itertools.pairwise(each))
+    assert changes <= 2, "played in turn it would be more than ten"
+    assert max(map(len, given)) - min(map(len, given)) <= 1, "nobody waits while there is work"
+
+
+def test_at_the_end_several_environments_share_a_task() -> None:
+    given = asyncio.run(_play_by_turns(["a"] * 10 + ["b"] * 2, 2))
+    assert [len(each) for each in given] == [6, 6]

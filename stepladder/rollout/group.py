@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -95,11 +96,13 @@ async def play_many(
     if not environments:
         raise ValueError("run_many needs at least one environment")
     results: dict[int, T] = {}
-    waiting = list(enumerate(jobs))[::-1]
+    waiting = _Waiting(jobs)
 
     async def work(place: int) -> None:
-        while waiting:
-            number, job = waiting.pop()
+        task = ""
+        while (taken := waiting.take(task)) is not None:
+            number, job = taken
+            task = job.task.id
             for _ in range(1 + retries):
                 result = await play(environments[place], job)
                 if not failed(result):
@@ -112,6 +115,26 @@ async def play_many(
 
     await _together([asyncio.create_task(work(place)) for place in range(min(len(environments), len(jobs)))])
     return [results[number] for number in range(len(jobs))]
+
+
+class _Waiting:
+    """Jobs by task. An environment goes on with the task that it has loaded for as long as there is one of it: loading another
+    task's page can cost more than an episode."""
+
+    def __init__(self, jobs: Sequence[EpisodeJob]) -> None:
+        self._tasks: dict[str, deque[tuple[int, EpisodeJob]]] = {}
+        for number, job in enumerate(jobs):
+            self._tasks.setdefault(job.task.id, deque()).append((number, job))
+
+    def take(self, task: str) -> tuple[int, EpisodeJob] | None:
+        """The next job of `task`, or when it has none left, of the task with the most; None when none is left."""
+        if not self._tasks:
+            return None
+        chosen = task if task in self._tasks else max(self._tasks, key=lambda name: len(self._tasks[name]))
+        taken = self._tasks[chosen].popleft()
+        if not self._tasks[chosen]:
+            del self._tasks[chosen]
+        return taken
 
 
 def _environment_failed(trajectory: Trajectory) -> bool:
