@@ -149,6 +149,10 @@ class TrajectoryStore:
         """In the order of writing; no trajectory is read for it."""
         return tuple(self._summaries.values())
 
+    def sync(self) -> None:
+        """Force everything that was appended onto the disk itself."""
+        os.fsync(self._open_handle())
+
     def close(self) -> None:
         """Force everything onto the disk and let go of the lock. May be called twice."""
         if self._handle is not None:

@@ -11,6 +11,8 @@ from test_sft import TINY
 from stepladder.config import ConfigError
 from stepladder.run import read_phases
 from stepladder.stages.demo import DemoConfig, main
+from stepladder.stages.flywheel import FlywheelConfig, training
+from stepladder.stages.rl_config import RlConfig
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +24,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoConfig:
         episodes=3,
         baseline_episodes=2,
         untrained_episodes=1,
+        last="rl",
         max_tokens=16,
         screens=4,
         sft=replace(TINY, weights={"forms-login": 2.0}),
+        flywheel=replace(
+            FlywheelConfig(),
+            turns=1,
+            starts=2,
+            attempts=1,
+            validation=1,
+            environments=4,
+            train=replace(training(), cloning=replace(TINY.cloning, steps=2), ranks=1),
+        ),
+        rl=replace(RlConfig(), updates=2, groups=2, group_size=2, validation=1, evaluate_every=1, environments=4),
     )
     assert main(config, show=False) == config.output / "report.html"
     return config
@@ -33,13 +46,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoConfig:
 def test_the_report_holds_rungs_baselines_and_perception(demo: DemoConfig) -> None:
     report = json.loads((demo.output / "report.json").read_text())
     assert report["tasks"] == ["forms-login", "forms-click-button"]
-    untrained, cloned = report["rungs"]
+    untrained, cloned, flywheel, rl = report["rungs"]
     assert (untrained["rung"], untrained["n"]) == ("untrained", 2)
-    assert (cloned["rung"], cloned["n"]) == ("behaviour_cloning", 6)
+    assert [(rung["rung"], rung["n"]) for rung in (cloned, flywheel, rl)] == [("behaviour_cloning", 6), ("flywheel", 6), ("rl", 6)]
     for rung in report["rungs"]:
         assert 0 <= rung["low"] <= rung["success"] <= rung["high"] <= 1
         assert set(rung["per_task"]) == {"forms-login", "forms-click-button"}
-    assert cloned["seconds"] > 0
+    assert all(rung["seconds"] > 0 for rung in (cloned, flywheel, rl))
     assert {name: (row["success"], row["n"]) for name, row in report["baselines"].items() if name != "random"} == {
         "idle": (0.0, 4),
         "oracle": (1.0, 4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
@@ -9,6 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
+from stepladder.algos import ops
 from stepladder.algos.credit import NOTHING, Credit
 from stepladder.algos.objective import PolicyObjective
 from stepladder.types import FloatArray, Group, Trajectory
@@ -44,6 +46,8 @@ class Algorithm:
     kl              weight of the KL divergence from the policy that RL started from (0: it is not even computed)
     kl_kind         its estimator (`ops.kl`)
     entropy         weight of the entropy bonus
+    whiten          give the advantages of a batch mean 0 and deviation 1, over all tokens on all ranks (`whitening.whitened`, which
+                    the stage applies to what `credit` says)
     updates         optimizer steps on the same samples; with 1 the probability ratio is exactly 1
     correction      of the mismatch between sampling and training (`ops.importance_weights`; None: none), up to `correction_cap`
     """
@@ -57,12 +61,25 @@ class Algorithm:
     kl: float = 0.0
     kl_kind: str = "k3"
     entropy: float = 0.0
+    whiten: bool = False
     updates: int = 1
     correction: str | None = "token_truncate"
     correction_cap: float = 2.0
 
     name: ClassVar[str] = ""
     loss_kind: ClassVar[str] = "ppo"
+
+    def check(self) -> None:
+        """Raises ValueError for a setting that cannot be; the message names it and what would be right."""
+        known = {"aggregation": ops.AGGREGATIONS, "kl_kind": ops.KL_KINDS, "correction": (None, *ops.WEIGHT_MODES)}
+        for name, values in known.items():
+            value = getattr(self, name)
+            if value not in values:
+                near = difflib.get_close_matches(str(value), [str(one) for one in values], n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"it must be one of {', '.join(map(str, values))}"
+                raise ValueError(f"algo.{name} is {value!r}; {hint}")
+        if self.updates < 1:
+            raise ValueError(f"algo.updates is {self.updates}; it must be at least 1")
 
     @property
     def needs(self) -> frozenset[Need]:

@@ -7,7 +7,7 @@ loss (3.3), soft overlong punishment (3.4).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -15,7 +15,7 @@ import torch
 from stepladder.algos import ops
 from stepladder.algos.algorithm import reply_lengths
 from stepladder.algos.grpo import Grpo
-from stepladder.types import Trajectory
+from stepladder.types import Group, Trajectory
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class Dapo(Grpo):
     overlong_factor: float = 1.0
 
     name: ClassVar[str] = "dapo"
+
+    def keep(self, group: Group) -> bool:
+        """Whether some succeeded and others did not; that one was longer than another is no signal (section 3.2)."""
+        return Grpo.keep(replace(self, overlong_buffer=0), group)
 
     def rewards(self, group: Sequence[Trajectory]) -> torch.Tensor:
         rewards = super().rewards(group)

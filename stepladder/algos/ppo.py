@@ -8,7 +8,7 @@ action and takes no part.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from stepladder.algos import ops
 from stepladder.algos.algorithm import Algorithm, GroupCredit, Need, Scores, reply_lengths
 from stepladder.algos.credit import NOTHING, Credit
+from stepladder.algos.objective import PolicyObjective
 from stepladder.types import Group, Trajectory
 
 
@@ -26,19 +27,22 @@ class Ppo(Algorithm):
     `critic_warmup` updates train the critic alone."""
 
     dual_clip: float | None = 3.0
+    whiten: bool = True
     gamma: float = 1.0
     lam: float = 0.95
     critic_lam: float = 1.0
     value: float = 0.5
     value_clip: float | None = None
     critic_warmup: int = 0
-    whiten: bool = True
 
     name: ClassVar[str] = "ppo"
 
     @property
     def needs(self) -> frozenset[Need]:
         return super().needs | {"values"}
+
+    def objective(self) -> PolicyObjective:
+        return replace(super().objective(), value_clip=self.value_clip)
 
     def keep(self, group: Group) -> bool:
         """The critic is the baseline: every graded trajectory counts."""
@@ -58,8 +62,6 @@ class Ppo(Algorithm):
                 mask[row, :length] = True
         advantages, _ = ops.gae(token_rewards, values, mask, self.gamma, self.lam)
         _, returns = ops.gae(token_rewards, values, mask, self.gamma, self.critic_lam)
-        if self.whiten and int(mask.sum()) > 1:
-            advantages = ops.masked_whiten(advantages, mask)
         everything: list[GroupCredit] = []
         row = 0
         for group in groups:

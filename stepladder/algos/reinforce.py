@@ -12,16 +12,16 @@ from typing import ClassVar
 import torch
 
 from stepladder.algos import ops
-from stepladder.algos.algorithm import FLAT, Algorithm, GroupCredit, Scores, reply_lengths
+from stepladder.algos.algorithm import Algorithm, GroupCredit, Scores
 from stepladder.algos.credit import NOTHING, Credit
 from stepladder.types import Group
 
 
 @dataclass(frozen=True)
 class Reinforce(Algorithm):
-    """`gamma` discounts from one turn to the next, so that the length of replies does not matter. Advantages are whitened over all
-    tokens of the batch."""
+    """`gamma` discounts from one turn to the next, so that the length of replies does not matter."""
 
+    whiten: bool = True
     gamma: float = 1.0
 
     name: ClassVar[str] = "reinforce"
@@ -42,27 +42,15 @@ class Reinforce(Algorithm):
                 mask[row, : len(trajectory.steps)] = True
                 turn_rewards[row, len(trajectory.steps) - 1] = rewards[row]
         returns = ops.reinforce_pp_returns(turn_rewards, mask, self.gamma)
-        tokens = torch.tensor([[*reply_lengths(t), *[0] * (longest - len(t.steps))] for t in members], dtype=torch.float64)
-        advantages = _whiten(returns, tokens * mask).numpy()
         everything: list[GroupCredit] = []
         row = 0
         for group in groups:
             everything.append([])
             for trajectory in group:
                 graded = bool(mask[row].any())
-                credits = [Credit(pg=1.0, advantage=float(advantages[row, i])) for i in range(len(trajectory.steps))]
+                credits = [Credit(pg=1.0, advantage=float(returns[row, i])) for i in range(len(trajectory.steps))]
                 everything[-1].append(
                     [self.near_reference(one, trajectory, i, scores) if graded else NOTHING for i, one in enumerate(credits)]
                 )
                 row += 1
         return everything
-
-
-def _whiten(returns: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Mean 0 and deviation 1 over tokens: a turn counts as often as it has tokens. Equal returns give 0."""
-    total = weights.sum().clamp(min=1.0)
-    mean = (returns * weights).sum() / total
-    variance = ((returns - mean).square() * weights).sum() / total
-    if float(variance) < FLAT**2:
-        return torch.zeros_like(returns)
-    return torch.where(weights > 0, (returns - mean) / variance.sqrt(), 0.0)

@@ -84,6 +84,11 @@ class Renderer:
         ids = self._encode(text)
         return ids[0] if len(ids) == 1 else None
 
+    def reads_alike(self, other: Renderer) -> bool:
+        """Whether equal ids and pictures mean the same to both."""
+        pictures = (self.patch, self.merge) == (other.patch, other.merge)
+        return pictures and self._tokenizer.get_vocab() == other._tokenizer.get_vocab()
+
     @property
     def vocabulary(self) -> int:
         return len(self._tokenizer)

@@ -1,6 +1,6 @@
 """Online multi-turn reinforcement learning, rungs 7 and 11.
 
-    stepladder rl --algo gspo --set checkpoint=runs/demo/sft/checkpoint --set algo.clip_high=4e-4
+    stepladder rl --algo gspo --checkpoint runs/demo/sft/checkpoint --set algo.updates=2 --set algo.clip_high=4e-4
 
 One update: draw tasks, play a group of episodes from each start, keep the groups that tell something, credit every sampled token,
 take one optimizer step. Files of a run:
@@ -17,8 +17,10 @@ plays only what is missing.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -29,6 +31,7 @@ import torch
 from stepladder.config import to_dict
 from stepladder.envs.browser.catalogue import train_seeds, validation_seeds
 from stepladder.images import ImageStore
+from stepladder.interfaces import EnvironmentFailure
 from stepladder.models.checkpoint import save_checkpoint
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
@@ -36,6 +39,7 @@ from stepladder.progress import Progress
 from stepladder.rollout.curriculum import Curriculum
 from stepladder.rollout.expansion import Expansion
 from stepladder.rollout.group import EpisodeJob, group_jobs
+from stepladder.rollout.pool import check_options
 from stepladder.rollout.replay import Replay
 from stepladder.run import Run
 from stepladder.stages.agent_options import AgentOptions
@@ -68,12 +72,18 @@ class Standing:
 def main(config: RlConfig, show: bool = True) -> Path:
     """Train, and return the exported checkpoint directory. Raises ConfigError, TaskError."""
     config.check()
-    final = config.output / "checkpoint"
-    if final.exists():
-        _open_run(config).close()  # refuses other settings than those of the checkpoint
-        return final
-    run_ranks(_train, config.ranks, config, show)
-    return final
+    for kind in dict.fromkeys(task.env for task in load_tasks(config.tasks, split="train")):
+        check_options(kind, config.options)
+    with _open_run(config) as run:  # refuses other settings than those that it was started with
+        done = run.phase(_phase(config)).done
+    if not done:
+        run_ranks(_train, config.ranks, config, show)
+    return config.output / "checkpoint"
+
+
+def _phase(config: RlConfig) -> str:
+    """A run that is done goes on when more updates are asked for."""
+    return f"rl, {config.updates} updates"
 
 
 def _open_run(config: RlConfig) -> Run:
@@ -85,7 +95,10 @@ def _open_run(config: RlConfig) -> Run:
 def _train(rank: int, world: int, config: RlConfig, show: bool) -> None:
     run = _open_run(config) if rank == 0 else None
     try:
-        with TrajectoryStore(config.output / f"rollouts-{rank}.jsonl", "a") as store:
+        with (
+            run.phase(_phase(config)) if run is not None else nullcontext(),
+            TrajectoryStore(config.output / f"rollouts-{rank}.jsonl", "a") as store,
+        ):
             asyncio.run(_RankLoop(rank, world, config, store, run, show).work())
     finally:
         if run is not None:
@@ -103,7 +116,10 @@ class _RankLoop:
         self.options, self.agent = options, options.build()
         images = ImageStore(config.output / "images")
         self.learner = Learner(config, self.agent, images)
-        self.engine = Engine(self.learner.model, self.learner.renderer, autocast=config.bf16)
+        # Episodes that are played one after another are to be the same to the bit whatever was played before them: what is read
+        # anew and what was kept of an earlier prompt differ in their last bits.
+        kept = {"prefix_tokens": 0} if config.environments == 1 else {}
+        self.engine = Engine(self.learner.model, self.learner.renderer, autocast=config.bf16, **kept)
         self.player = Player(
             LocalPolicy(self.engine, "student"),
             self.agent,
@@ -134,7 +150,9 @@ class _RankLoop:
             self._recall()
         with Progress("rl", config.updates, show=self.show) as progress:
             if standing.update == 0 and standing.best < 0:
-                await self._validate()
+                figures = await self._validate()
+                if self.run is not None:
+                    self.run.log(0, "rl", **figures, seconds=0.0)
             while standing.update < config.updates and not self._finished():
                 figures = await self._update()
                 standing.update += 1
@@ -146,6 +164,7 @@ class _RankLoop:
                     progress.update(standing.update, config.updates, _shown(figures))
                 if standing.update % config.save_every == 0:
                     self._save()
+        self._save()
         if self.run is not None:
             self._export()
 
@@ -175,12 +194,13 @@ class _RankLoop:
             wanted = self.expansion.groups(wanted) if config.expand else wanted
             found: list[dict[str, Any]] = []
             for group in await self.player.groups(self._jobs(number, wanted), self._seed(number)):
-                graded = self.learner.with_terms(group)
-                filled = self._replayed(graded, number)
-                signal = self.learner.algorithm.keep(filled)
+                filled = self._replayed(group, number)
+                learned = self.learner.with_terms(filled)
+                signal = self.learner.algorithm.keep(learned)
                 if signal:
-                    kept.append(filled)
-                found.append(_told(graded, filled is not graded, signal))
+                    kept.append(learned)
+                graded = learned if filled is group else self.learner.with_terms(group)
+                found.append(_told(graded, filled is not group, signal))
             everywhere = [one for rank in gather(found) for one in rank]
             flat = sum(not one["signal"] for one in everywhere)
             self.expansion.update(flat, len(everywhere))
@@ -250,7 +270,9 @@ class _RankLoop:
         trajectories = await self.player.greedily(group_jobs(starts[self.rank :: self.world], 1, "validation"))
         graded = [trajectory.success for trajectory in trajectories if not trajectory.environment_failed]
         counts = self.learner.trainer.sum_over_ranks({"n": float(len(graded)), "hits": float(sum(graded))})
-        success = counts["hits"] / max(1.0, counts["n"])
+        if not counts["n"]:
+            raise EnvironmentFailure("no validation episode has a grade: the environment failed in all of them")
+        success = counts["hits"] / counts["n"]
         standing = self.standing
         standing.stale += 1
         if success > standing.best:
@@ -262,6 +284,7 @@ class _RankLoop:
     # ---------------------------------------------------------------------------------------------------------- saved state
 
     def _save(self) -> None:
+        self.store.sync()  # no state may know episodes that a power failure could still take away
         if self.run is None:
             return
         self.standing.success, self.standing.flat_share = dict(self.curriculum.success), self.expansion.flat_share
@@ -281,10 +304,11 @@ class _RankLoop:
         """The best weights that were seen, or without validation the last ones, as a directory: whole or not at all."""
         if self.config.validation:
             self.learner.model.load_state_dict(torch.load(self.config.output / "best.pt", weights_only=True)["model"])
-        partial = self.config.output / "checkpoint.partial"
+        partial, final = self.config.output / "checkpoint.partial", self.config.output / "checkpoint"
         save_checkpoint(partial, self.learner.model, self.learner.renderer.processor)
         self.options.save(partial)
-        partial.replace(self.config.output / "checkpoint")
+        shutil.rmtree(final, ignore_errors=True)
+        partial.replace(final)
 
 
 def _told(group: Group, replayed: bool, signal: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from stepladder.algos.algorithm import Algorithm
 from stepladder.algos.grpo import Grpo
 from stepladder.config import ConfigError
+from stepladder.envs.browser.catalogue import train_seeds, validation_seeds
 from stepladder.train.optimizer import OptimizerConfig
 
 
@@ -50,7 +51,7 @@ class RlConfig:
     replay: int = 0
     rewards: Mapping[str, float] = field(default_factory=dict)
     reward_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    first: int = 0
+    first: int = 20_000
     seeds: int = 1000
     temperature: float = 1.0
     max_tokens: int | None = None
@@ -80,6 +81,14 @@ class RlConfig:
             raise ConfigError(f"temperature is {self.temperature}; exploration needs one above 0")
         if not self.checkpoint.is_dir():
             raise ConfigError(f"checkpoint: {self.checkpoint} is no directory; make one with `stepladder sft`")
+        try:
+            self.algo.check()
+            train_seeds(self.seeds, self.first)
+            validation_seeds(self.validation)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        if self.algo.reward != "task" and not self.rewards:
+            raise ConfigError(f"algo.reward is {self.algo.reward!r}; without `rewards` there is no other term than 'task'")
         if "teacher" in self.algo.needs and self.teacher is None:
             raise ConfigError(f"algo: {self.algo.name} needs a teacher; set teacher to a checkpoint directory")
         if self.teacher is not None and not self.teacher.is_dir():

@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.algos.algorithm import GroupCredit, ReplyScores, Scores
 from stepladder.algos.credit import IMITATION, Credit
 from stepladder.algos.ppo import Ppo
+from stepladder.algos.whitening import whitened
+from stepladder.config import ConfigError
 from stepladder.images import ImageStore
 from stepladder.interfaces import Agent
 from stepladder.models.attention import use_attention
-from stepladder.models.checkpoint import load_checkpoint
 from stepladder.models.heads import ValueHead
-from stepladder.models.renderer import Renderer
 from stepladder.policies.decoder import banned_ids
 from stepladder.rewards.combine import WeightedReward
+from stepladder.stages.local_policy import load_policy
 from stepladder.stages.rl_config import RlConfig
 from stepladder.train.batch import collate
 from stepladder.train.optimizer import Schedule
@@ -37,9 +39,8 @@ class Learner:
 
     def __init__(self, config: RlConfig, agent: Agent, images: ImageStore) -> None:
         self.config, self.agent = config, agent
-        self.model, processor = load_checkpoint(config.checkpoint)
+        self.model, self.renderer = load_policy(config.checkpoint, images)
         use_attention(self.model)
-        self.renderer = Renderer(processor, images)
         self.algorithm = config.algo
         banned = banned_ids(self.model, self.renderer)
         self.reward = WeightedReward(config.rewards, config.reward_options) if config.rewards else None
@@ -68,10 +69,16 @@ class Learner:
         if "values" in self.algorithm.needs:
             self._scorers["values"] = self._scorer(self.model, critic)
         if "reference" in self.algorithm.needs:
-            self._scorers["reference"] = self._scorer(load_checkpoint(config.checkpoint)[0])
+            self._scorers["reference"] = self._scorer(load_policy(config.checkpoint, images)[0])
         if "teacher" in self.algorithm.needs:
             assert config.teacher is not None
-            self._scorers["teacher"] = self._scorer(load_checkpoint(config.teacher)[0])
+            teacher, its = load_policy(config.teacher, images)
+            if not its.reads_alike(self.renderer):
+                raise ConfigError(
+                    f"teacher: {config.teacher} has another vocabulary or other visual tokens than {config.checkpoint}; "
+                    "its log-probabilities would be those of other tokens"
+                )
+            self._scorers["teacher"] = self._scorer(teacher)
 
     def _scorer(self, model: Qwen3VLForConditionalGeneration, critic: ValueHead | None = None) -> Scorer:
         config, banned = self.config, banned_ids(model, self.renderer)
@@ -85,16 +92,18 @@ class Learner:
         return [replace(one, parts={**one.parts, **its}) for one, its in zip(group, terms, strict=True)]
 
     def learn(self, groups: Sequence[Group]) -> dict[str, float]:
-        """One batch: `algorithm.updates` optimizer steps, to which every rank brings its groups. Without a sample on any rank
-        nothing changes, not even the optimizer's memory, and the answer is empty."""
-        micro_batches = self._micro_batches(self._samples(groups))
-        if not self.trainer.sum_over_ranks({"n": float(len(micro_batches))})["n"]:
+        """One batch: `algorithm.updates` optimizer steps, to which every rank brings its groups. When no rank has anything to learn
+        from, nothing changes, not even the optimizer's memory, and the answer is empty."""
+        samples = self._samples(groups)
+        if not self.trainer.sum_over_ranks({"n": float(sum(map(_teaches, samples)))})["n"]:
             return {}
+        micro_batches = self._micro_batches(samples)
         if self.algorithm.updates > 1:
             for micro_batch in micro_batches:
                 micro_batch.old_logprobs = self.trainer.logprobs(micro_batch.batch)
-        warming_up = isinstance(self.algorithm, Ppo) and self.trainer.step_count < self.algorithm.critic_warmup
-        self.trainer.weights = replace(self._weights, pg=0.0, entropy=0.0) if warming_up else self._weights
+        algorithm = self.algorithm
+        warming_up = isinstance(algorithm, Ppo) and self.trainer.step_count < algorithm.critic_warmup * algorithm.updates
+        self.trainer.weights = replace(self._weights, pg=0.0, kl=0.0, entropy=0.0) if warming_up else self._weights
         metrics: dict[str, float] = {}
         for _ in range(self.algorithm.updates):
             for name, value in self.trainer.step(micro_batches).items():
@@ -103,6 +112,8 @@ class Learner:
 
     def _samples(self, groups: Sequence[Group]) -> list[Sample]:
         credits: list[GroupCredit] = self.algorithm.credit(groups, self._scores(groups)) if groups else []
+        if self.algorithm.whiten:
+            credits = whitened(groups, credits, self.trainer.sum_over_ranks)
         samples: list[Sample] = []
         for group, group_credit in zip(groups, credits, strict=True):
             of_group: list[Sample] = []
@@ -135,6 +146,12 @@ class Learner:
             name: scorer.values(samples) if name == "values" else scorer.logprobs(samples) for name, scorer in self._scorers.items()
         }
         return _by_trajectory(members, found)
+
+
+def _teaches(sample: Sample) -> bool:
+    """Whether a sample has a gradient: advantages of 0 alone have none."""
+    values, kinds = np.isfinite(sample.returns), sample.w_ce.any() or sample.w_kl.any()
+    return bool(kinds or values.any() or (sample.w_pg * sample.advantages).any())
 
 
 def _by_trajectory(members: Sequence[Trajectory], found: dict[str, Any]) -> Scores:

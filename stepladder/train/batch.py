@@ -63,10 +63,12 @@ class Batch:
 
 
 def pack(lengths: Sequence[int], row_length: int) -> list[list[int]]:
-    """Indices per row: first-fit decreasing. A sample longer than `row_length` gets a row of its own."""
+    """Indices per row: as many rows as first-fit decreasing needs, filled evenly, so that little is padding. A sample longer than
+    `row_length` gets a row of its own."""
+    ordered = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     rows: list[list[int]] = []
     space: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+    for index in ordered:
         for row, left in enumerate(space):
             if lengths[index] <= left:
                 rows[row].append(index)
@@ -75,7 +77,13 @@ def pack(lengths: Sequence[int], row_length: int) -> list[list[int]]:
         else:
             rows.append([index])
             space.append(row_length - lengths[index])
-    return rows
+    even: list[list[int]] = [[] for _ in rows]
+    filled = [0] * len(rows)
+    for index in ordered:
+        emptiest = filled.index(min(filled))
+        even[emptiest].append(index)
+        filled[emptiest] += lengths[index]
+    return even if max(filled, default=0) <= row_length - min(space, default=0) else rows
 
 
 def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) -> Batch:
