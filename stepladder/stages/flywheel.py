@@ -86,7 +86,7 @@ class FlywheelConfig:
     validation: int = 10
     teacher: Path | None = None
     ranks: int = 2
-    environments: int = 16
+    environments: int = 6
     options: Mapping[str, Any] = field(default_factory=dict)
     train: sft.SftConfig = field(default_factory=training)
 

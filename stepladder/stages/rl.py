@@ -151,7 +151,7 @@ class _RankLoop:
         with Progress("rl", config.updates, show=self.show) as progress:
             if standing.update == 0 and standing.best < 0:
                 figures = await self._validate()
-                if self.run is not None:
+                if self.run is not None and figures:
                     self.run.log(0, "rl", **figures, seconds=0.0)
             while standing.update < config.updates and not self._finished():
                 figures = await self._update()

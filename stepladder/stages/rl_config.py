@@ -56,7 +56,7 @@ class RlConfig:
     temperature: float = 1.0
     max_tokens: int | None = None
     max_steps: int | None = None
-    environments: int = 16
+    environments: int = 6
     options: Mapping[str, Any] = field(default_factory=dict)
     train: tuple[str, ...] = ("model.language_model",)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, adam_lr=3e-4))
