@@ -148,7 +148,7 @@ def test_settings_of_an_algorithm(name: str) -> None:
 
 def test_settings_that_all_algorithms_share() -> None:
     listed = settings_in_tables(ROOT / "docs/algorithms/README.md")
-    elsewhere = {f"algo.{name}" for name in ("clip_low", "clip_high", "dual_clip", "aggregation")}
+    elsewhere = {f"algo.{name}" for name in ("clip_low", "clip_high", "dual_clip", "aggregation", "whiten")}
     assert {f"algo.{spec.name}" for spec in fields(Algorithm)} - set(listed) == elsewhere
     for name in ALGORITHMS:
         settings = settings_of(RlConfig(algo=algorithm_class(name)()))

@@ -44,7 +44,7 @@ def build_optimizers(parameters: Iterable[tuple[str, Tensor]], config: Optimizer
     if rest:
         rate = min(config.lr, config.adam_lr) if config.kind == "muon" else config.lr
         betas = (config.beta1, config.beta2)
-        optimizers.append(torch.optim.AdamW(rest, lr=rate, betas=betas, weight_decay=config.weight_decay, foreach=True))
+        optimizers.append(torch.optim.AdamW(rest, lr=rate, betas=betas, weight_decay=config.weight_decay, fused=True))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]
