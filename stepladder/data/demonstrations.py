@@ -79,6 +79,10 @@ class Demonstrations:
         chosen = random.choices(tasks, [weights.get(task, 1.0) for task in tasks], k=count)
         return [random.choice(self.train[task]) for task in chosen]
 
+    def screenshots(self) -> set[str]:
+        """SHA-256 of every screenshot that some step to be imitated, or held back, was taken on."""
+        return {step.screenshot.sha256 for step in (*self.validation, *(s for steps in self.train.values() for s in steps))}
+
     def words(self) -> Counter[str]:
         """How often each visible word stands on the training screenshots (each distinct screenshot once)."""
         return self._counted[0]

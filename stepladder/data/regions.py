@@ -69,6 +69,10 @@ class RegionStore:
     def __len__(self) -> int:
         return len(self._lines)
 
+    def digests(self) -> tuple[str, ...]:
+        """SHA-256 of every screenshot whose regions are known, sorted."""
+        return tuple(sorted(self._lines))
+
     def _load(self, data: bytes) -> None:
         self._whole = data.rfind(b"\n") + 1
         for number, line in enumerate(data[: self._whole].splitlines(keepends=True), start=1):

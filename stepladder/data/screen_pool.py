@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import get_args
+from typing import Protocol, get_args
 
 from stepladder.data.screens import Split, screen
 from stepladder.images import ImageStore, encode_png
@@ -26,6 +26,28 @@ class Screen:
 def page_screen(image: ImageRef, regions: Sequence[Region], ignore_above: float) -> Screen:
     """A page without what stands in its instruction area: a word that is quoted there is not a second place to click."""
     return Screen(image, tuple(r for r in regions if r.box[1] + r.box[3] > ignore_above), ignore_above)
+
+
+class Screens(Protocol):
+    """Screens to draw from."""
+
+    def draw(self, random: Random) -> Screen: ...
+
+
+class VisitedScreens:
+    """Pages that were seen and lead to nothing to imitate, as those of failed episodes: their regions are known all the same."""
+
+    def __init__(
+        self, images: Sequence[ImageRef], regions: Callable[[ImageRef], Sequence[Region]], ignore_above: float = 0.0
+    ) -> None:
+        self.images, self.regions, self.ignore_above = images, regions, ignore_above
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def draw(self, random: Random) -> Screen:
+        image = random.choice(self.images)
+        return page_screen(image, self.regions(image), self.ignore_above)
 
 
 class ScreenPool:

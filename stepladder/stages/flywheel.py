@@ -6,7 +6,8 @@ One turn of it, in `turn-<number>/`:
 
     validation-<rank>.jsonl   greedy episodes on validation seeds: how good the policy is that plays now
     rollouts-<rank>.jsonl     episodes sampled on training seeds, each written the moment it is over
-    data/                     the demonstrations and everything kept so far, in the form that `stepladder collect` writes
+    data/                     the demonstrations and everything kept so far, in the form that `stepladder collect` writes, with all
+                              screens that were seen and what is where on them
     sft/                      training on it, from the checkpoint of the turn before
 
 It ends when a turn no longer makes the policy better by more than the uncertainty of the measurement, or after `turns`.
@@ -34,7 +35,7 @@ from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.rollout.group import EpisodeJob, group_jobs
 from stepladder.rollout.pool import check_options
-from stepladder.rollout.selection import Selection, deeds, select
+from stepladder.rollout.selection import deeds, select
 from stepladder.run import Run
 from stepladder.stages import sft
 from stepladder.stages.agent_options import AgentOptions
@@ -53,7 +54,7 @@ MAY_CHANGE = ("output", "environments", "turns", "patience")
 def training() -> sft.SftConfig:
     """How a turn trains: behaviour cloning alone, from weights that can act already."""
     off = sft.PhaseConfig(steps=0, batch=1, lr=1e-3)
-    cloning = replace(sft.SftConfig().cloning, steps=120, lr=1e-3, score_every=60)
+    cloning = replace(sft.SftConfig().cloning, steps=120, lr=1e-3, score_every=60, practice=2, visits=10)
     return sft.SftConfig(copying=off, perception=off, cloning_frozen=off, cloning=cloning)
 
 
@@ -240,7 +241,7 @@ def _gather(config: FlywheelConfig, directory: Path, turn: int) -> dict[str, int
         found = select(_stored(config, directory / "rollouts"), per_start=config.per_start, per_task=config.per_task, known=known)
         for trajectory in found.kept:
             new.append(_in_own_words(trajectory) if turn == 0 and config.teacher is not None else trajectory)
-    _take_over(config, directory, partial, found)
+    _take_over(config, directory, partial)
     shutil.rmtree(data, ignore_errors=True)
     partial.replace(data)
     return {"kept": len(found.kept), **found.left_out}
@@ -259,15 +260,17 @@ def _in_own_words(trajectory: Trajectory) -> Trajectory:
     return replace(trajectory, steps=tuple(replace(step, prompt=None, completion=None) for step in trajectory.steps))
 
 
-def _take_over(config: FlywheelConfig, directory: Path, data: Path, found: Selection) -> None:
-    """The pictures of what was kept, and what is where on them."""
-    sources = [RegionStore(directory / f"regions-{rank}.jsonl") for rank in range(config.ranks)]
+def _take_over(config: FlywheelConfig, directory: Path, data: Path) -> None:
+    """The pictures of everything that was seen in this turn, failures too, and what is where on them: it is known all the same."""
     regions, images = RegionStore(data / "regions.jsonl"), ImageStore(directory / "images", cache=0)
     target = ImageStore(data / "images", cache=0)
-    for trajectory in found.kept:
+    for rank in range(config.ranks):
+        source = RegionStore(directory / f"regions-{rank}.jsonl")
+        for digest in source.digests():
+            regions.append(digest, source.get(digest))
+    for trajectory in _stored(config, directory / "rollouts"):
         for step in trajectory.steps:
             screen = step.observation.screenshot
-            if screen is None or screen in regions:
-                continue
-            target.put(images.get(screen))
-            regions.append(screen, next((source.get(screen) for source in sources if screen in source), ()))
+            if screen is not None and screen not in target:
+                target.put(images.get(screen))
+                regions.append(screen, ())

@@ -45,8 +45,9 @@ class PhaseConfig:
     such ceiling; with one, where the phase ends depends on the machine's speed). `goal` ends it earlier: the held-out score to be
     reached, measured every `score_every` updates. `batch` counts screenshots (or rows of text) an update, over all ranks; each rank
     computes its part in `accumulate` pieces, which changes memory and no result. `practice` of the screenshots are synthetic ones,
-    full of words to be found, the rest pages of the demonstrations; `copies` rows of text to be copied come on top. The losses are
-    weighted by `ce`, `word`, `letters` and `centre`."""
+    full of words to be found, `visits` are pages whose regions are known without their being part of a demonstration (none where
+    there are none), the rest pages of the demonstrations; `copies` rows of text to be copied come on top. The losses are weighted by
+    `ce`, `word`, `letters` and `centre`."""
 
     steps: int
     batch: int
@@ -62,6 +63,7 @@ class PhaseConfig:
     letters: float = 0.0
     centre: float = 0.0
     practice: int = 0
+    visits: int = 0
     copies: int = 0
 
 

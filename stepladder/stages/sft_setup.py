@@ -15,7 +15,7 @@ from stepladder.config import ConfigError
 from stepladder.data.copying import Copying
 from stepladder.data.demonstrations import VALIDATION_SHARE, Demonstrations
 from stepladder.data.regions import RegionStore
-from stepladder.data.screen_pool import HELD_OUT_SPLITS, Screen, ScreenPool, page_screen
+from stepladder.data.screen_pool import HELD_OUT_SPLITS, Screen, ScreenPool, VisitedScreens, page_screen
 from stepladder.data.vocabulary import CALL_FRAGMENTS, label_words, screen_words, tokenizer_corpus
 from stepladder.images import ImageStore
 from stepladder.models.attention import use_attention
@@ -29,6 +29,7 @@ from stepladder.models.vision import use_batched_vision
 from stepladder.store import TrajectoryStore
 from stepladder.train.mixtures import ActingMixture, CopyingMixture, Kit, LookingMixture, Mixture, Share
 from stepladder.train.trainer import save_state
+from stepladder.types import ImageRef
 
 if TYPE_CHECKING:
     from stepladder.stages.sft import PhaseConfig, PhaseName, SftConfig
@@ -62,6 +63,7 @@ class Learner:
     kit: Kit
     demonstrations: Demonstrations
     screens: ScreenPool
+    visited: VisitedScreens
 
     def save(self, path: Path, done: Sequence[str]) -> None:
         """Weights after the phases `done`."""
@@ -117,7 +119,10 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
     labels = [word for word in label_words(demonstrations) if word in tokens]
     screens = ScreenPool(images, "train", config.screens, size.width, size.height, labels, round(config.ignore_above))
     kit = Kit(renderer, config.agent.build(), head, config.seed, share)
-    return Learner(model.train(), head, renderer, kit, demonstrations, screens)
+    shown = demonstrations.screenshots()
+    others = [ImageRef(digest, size.width, size.height) for digest in regions.digests() if digest not in shown]
+    visited = VisitedScreens(others, regions.get, config.ignore_above)
+    return Learner(model.train(), head, renderer, kit, demonstrations, screens, visited)
 
 
 def build_mixture(name: PhaseName, phase: PhaseConfig, learner: Learner, config: SftConfig) -> Mixture:
@@ -127,8 +132,10 @@ def build_mixture(name: PhaseName, phase: PhaseConfig, learner: Learner, config:
         raise ConfigError(
             f"{name}: batch {phase.batch} is too small for {kit.share.world} ranks with accumulate={phase.accumulate} pieces each"
         )
-    if not 0 <= phase.practice <= phase.batch:
-        raise ConfigError(f"{name}: practice is {phase.practice}; it is a part of the batch of {phase.batch}")
+    if phase.practice < 0 or phase.visits < 0 or phase.practice + phase.visits > phase.batch:
+        raise ConfigError(
+            f"{name}: practice is {phase.practice} and visits {phase.visits}; they are parts of the batch of {phase.batch}"
+        )
     kit.accumulate = phase.accumulate
     if name == "copying":
         return CopyingMixture(kit, _copying("copying.steps", demonstrations), phase.batch)
@@ -145,6 +152,8 @@ def build_mixture(name: PhaseName, phase: PhaseConfig, learner: Learner, config:
         weights=config.weights,
         copying=_copying(f"{name}.copies", demonstrations) if phase.copies else None,
         copies=phase.copies,
+        visited=learner.visited if len(learner.visited) else None,
+        visits=phase.visits,
         perceive=name == "cloning",
         ignore_above=config.ignore_above,
         kinds={"grounding": config.grounding, "reading": (1 - config.grounding) / 2, "state": (1 - config.grounding) / 2},

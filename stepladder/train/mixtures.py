@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from stepladder.data.copying import Copying
 from stepladder.data.demonstrations import DemonstratedStep, Demonstrations
 from stepladder.data.perception import Kind, items
-from stepladder.data.screen_pool import Screen, ScreenPool, page_screen
+from stepladder.data.screen_pool import Screen, ScreenPool, Screens, page_screen
 from stepladder.interfaces import Agent
 from stepladder.models.heads import MEASURES, PerceptionHead, VisualTargets
 from stepladder.models.renderer import Renderer
@@ -173,9 +173,9 @@ class LookingMixture:
 class ActingMixture:
     """Behaviour cloning: the demonstrated step and, about the same screenshot, `questions` perception items that share its prefix.
 
-    `practice` of the `batch` screenshots are synthetic screens with `practice_questions` and nothing to be imitated. `copies` rows
-    of text to be copied come on top, or what was learned about copying is lost again. With `perceive` the perception head's losses
-    on the same pictures come along.
+    `practice` of the `batch` screenshots are synthetic screens and `visits` of them pages of `visited`, with `practice_questions` and
+    nothing to be imitated. `copies` rows of text to be copied come on top, or what was learned about copying is lost again. With
+    `perceive` the perception head's losses on the same pictures come along.
     """
 
     goal = "exact"
@@ -193,6 +193,8 @@ class ActingMixture:
         weights: Mapping[str, float],
         copying: Copying | None = None,
         copies: int = 0,
+        visited: Screens | None = None,
+        visits: int = 0,
         perceive: bool = True,
         ignore_above: float = 0.0,
         kinds: Mapping[Kind, float] | None = None,
@@ -201,6 +203,7 @@ class ActingMixture:
         self.batch, self.practice, self.questions, self.practice_questions = batch, practice, questions, practice_questions
         self.weights, self.perceive = dict(weights), perceive
         self.copying, self.copies = copying, copies if copying is not None else 0
+        self.visited, self.visits = visited, visits if visited is not None else 0
         self.ignore_above, self.kinds = ignore_above, kinds
         validation = list(demonstrations.validation)
         Random("acting").shuffle(validation)
@@ -208,8 +211,10 @@ class ActingMixture:
 
     def micro_batches(self, step: int) -> list[MicroBatch]:
         random = self.kit.random("acting", step)
-        steps = self.demonstrations.draw(random, self.batch - self.practice, self.weights)
+        steps = self.demonstrations.draw(random, self.batch - self.practice - self.visits, self.weights)
         practice = [self.screens.draw(random) for _ in range(self.practice)]
+        if self.visited is not None:
+            practice += [self.visited.draw(random) for _ in range(self.visits)]
         seeds = [random.getrandbits(32) for _ in range(self.batch + self.copies)]
         return [self._micro_batch(piece, steps, practice, seeds) for piece in self.kit.pieces(range(len(seeds)))]
 
