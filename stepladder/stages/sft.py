@@ -46,8 +46,8 @@ class PhaseConfig:
     reached, measured every `score_every` updates. `batch` counts screenshots (or rows of text) an update, over all ranks; each rank
     computes its part in `accumulate` pieces, which changes memory and no result. `practice` of the screenshots are synthetic ones,
     full of words to be found, `visits` are pages whose regions are known without their being part of a demonstration (none where
-    there are none), the rest pages of the demonstrations; `copies` rows of text to be copied come on top. The losses are weighted by
-    `ce`, `word`, `letters` and `centre`."""
+    there are none), the rest pages of the demonstrations; `copies` rows of text to be copied come on top. The losses are weighted
+    by `ce`, `word`, `letters` and `centre`."""
 
     steps: int
     batch: int
