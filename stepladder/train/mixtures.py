@@ -174,8 +174,8 @@ class ActingMixture:
     """Behaviour cloning: the demonstrated step and, about the same screenshot, `questions` perception items that share its prefix.
 
     `practice` of the `batch` screenshots are synthetic screens and `visits` of them pages of `visited`, with `practice_questions`
-    and nothing to be imitated. `copies` rows of text to be copied come on top, or what was learned about copying is lost again. With
-    `perceive` the perception head's losses on the same pictures come along.
+    and nothing to be imitated. `copies` rows of text to be copied come on top, or what was learned about copying is lost again.
+    With `perceive` the perception head's losses on the same pictures come along.
     """
 
     goal = "exact"
