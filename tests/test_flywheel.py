@@ -75,7 +75,7 @@ def played(directory: Path, extra: int = 2) -> list[Trajectory]:
     """A turn that was played: successes, a failure, and an episode whose environment broke."""
     images, regions = ImageStore(directory / "images"), RegionStore(directory / "regions-0.jsonl")
     kept = successes(images, regions, range(100, 100 + extra))
-    lost = replace(kept[0], id="lost", reward=0.0, seed=777)
+    lost = replace(successes(images, regions, range(300, 301))[0], id="lost", reward=0.0)
     broken = replace(kept[0], id="broken", reward=None, status="env_error", seed=778)
     with TrajectoryStore(directory / "rollouts-0.jsonl", "a") as store:
         for trajectory in (*kept, lost, broken):
@@ -101,7 +101,14 @@ def test_a_turn_adds_its_successes_with_their_pictures_and_regions(config: Flywh
                 assert screen is not None
                 assert images.load(screen).shape == (screen.height, screen.width, 3)
                 assert screen in regions
-        played(tmp_path / "turn-1", extra=3)
+        shown = {step.observation.screenshot for one in store for step in one.steps}
+    with TrajectoryStore(tmp_path / "turn-0" / "rollouts-0.jsonl") as rollouts:
+        lost = rollouts.get("lost").steps[0].observation.screenshot
+    assert lost is not None
+    assert lost not in shown
+    assert len(regions.get(lost)) > 1, "what is on the screen of a failure is known all the same"
+    assert lost in images
+    played(tmp_path / "turn-1", extra=3)
     counts = flywheel._gather(config, tmp_path / "turn-1", 1)
     assert (counts["kept"], counts["duplicate"]) == (2, 4), "what the turn before had kept is known"
 

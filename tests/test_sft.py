@@ -11,11 +11,15 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 from safetensors.torch import load_file
 
 from stepladder.config import ConfigError, override
+from stepladder.data.regions import RegionStore
+from stepladder.data.screen_pool import VisitedScreens
+from stepladder.data.screens import screen
 from stepladder.images import ImageStore
 from stepladder.models.small import SmallModel
 from stepladder.run import read_metrics, read_phases
@@ -25,8 +29,10 @@ from stepladder.stages.collect import main as collect
 from stepladder.stages.evaluate import evaluate, policy_player
 from stepladder.stages.local_policy import open_checkpoint
 from stepladder.stages.sft import PhaseConfig, SftConfig, main
+from stepladder.stages.sft_setup import build_learner, build_mixture
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks
+from stepladder.train.mixtures import Share
 from stepladder.types import Limits, Sampling
 
 LOOK = {"ce": 0.0, "word": 1.0, "letters": 0.5, "centre": 4.0}
@@ -133,6 +139,27 @@ def test_a_history_of_several_screenshots_can_be_learned(demonstrations: Path, t
     checkpoint = main(config, show=False)
     assert AgentOptions.of_checkpoint(checkpoint).screenshots == 2
     assert [record["ce"] > 0 for record in read_metrics(config.output, "cloning")] == [True] * 3
+
+
+def test_pages_that_were_only_seen_are_asked_about(demonstrations: Path, tmp_path: Path) -> None:
+    data = tmp_path / "collect"
+    shutil.copytree(demonstrations, data)
+    regions, images = RegionStore(data / "regions.jsonl"), ImageStore(data / "images")
+    pixels, seen = screen(Random(5), "train", 1, 160, 224)
+    page = images.put_pixels(pixels)
+    regions.append(page, seen)
+    config = replace(TINY, demonstrations=data, cloning=replace(TINY.cloning, practice=1, visits=2))
+    learner = build_learner(config, Share())
+    seen_only = {image.sha256 for image in learner.visited.images}
+    assert page.sha256 in seen_only
+    assert not seen_only & learner.demonstrations.screenshots(), "those of wrong first steps are left, which nobody imitates"
+    learner.visited = VisitedScreens([page], regions.get)
+    for visits in (2, 0):
+        mixture = build_mixture("cloning", replace(config.cloning, visits=visits), learner, config)
+        drawn = [page in mixture.micro_batches(step)[0].batch.images for step in range(3)]
+        assert drawn == [visits > 0] * 3
+    with pytest.raises(ConfigError, match="practice is 5 and visits 2; they are parts of the batch of 6"):
+        build_mixture("cloning", replace(config.cloning, practice=5), learner, config)
 
 
 def test_what_cannot_be_learned_from_is_told(demonstrations: Path, tmp_path: Path) -> None:
