@@ -120,7 +120,7 @@ def _on_screen(image: ImageRef, box: Box) -> bool:
     return 0 <= x < image.width and 0 <= y < image.height and box[2] >= 1 and box[3] >= 1
 
 
-def _reachable(image: ImageRef, box: Box, regions: Sequence[Region]) -> bool:
+def reachable(image: ImageRef, box: Box, regions: Sequence[Region]) -> bool:
     """Whether a click at the centre of the box meets what the box stands for, and nothing that lies across it."""
     if not _on_screen(image, box):
         return False
@@ -167,13 +167,13 @@ def _grounding(image: ImageRef, regions: Sequence[Region]) -> Iterator[_Question
         if region.kind in ("password", "textbox", "textarea", "slider", "close") or len(text) > LONGEST_VALUE:
             continue
         asked.add(text)
-        if _reachable(image, box, regions):
+        if reachable(image, box, regions):
             yield _click_question(f'Click on "{text}".', box, first=region.target is not None or region.kind != "word")
     widgets = [region for region in regions if region.kind in WIDGET_NAMES]
     alone = Counter(region.kind for region in widgets)
     for region in widgets:
         box = region.target or region.box
-        if alone[region.kind] == 1 and _reachable(image, box, regions):
+        if alone[region.kind] == 1 and reachable(image, box, regions):
             yield _click_question(f"Click on the {WIDGET_NAMES[region.kind]}.", box, first=True)
 
 
