@@ -77,9 +77,14 @@ def test_seeds_for_training_and_for_testing_are_disjoint() -> None:
     train, heldout = catalogue.train_seeds(1000), catalogue.heldout_seeds(1000)
     assert list(train) == list(catalogue.train_seeds(1000))
     assert set(train).isdisjoint(heldout)
-    assert max(catalogue.train_seeds(catalogue.HELDOUT)) < min(heldout)
+    everything = catalogue.train_seeds(catalogue.HELDOUT - catalogue.VALIDATION_SEEDS)
+    validation = catalogue.validation_seeds(catalogue.VALIDATION_SEEDS)
+    assert max(everything) < min(validation)
+    assert max(validation) < min(heldout)
     with pytest.raises(ValueError, match="are not all among them"):
-        catalogue.train_seeds(2, start=catalogue.HELDOUT - 1)
+        catalogue.train_seeds(2, start=max(everything))
+    with pytest.raises(ValueError, match="are not all among them"):
+        catalogue.validation_seeds(catalogue.VALIDATION_SEEDS + 1)
     with pytest.raises(ValueError, match="must not be negative"):
         catalogue.heldout_seeds(1, start=-1)
 
