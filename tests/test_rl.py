@@ -29,6 +29,7 @@ from stepladder.algos import ALGORITHMS, algorithm_class
 from stepladder.algos.grpo import Grpo
 from stepladder.algos.opd import Opd
 from stepladder.algos.ppo import Ppo
+from stepladder.algos.reinforce import Reinforce
 from stepladder.algos.rloo import Rloo
 from stepladder.codec import to_json
 from stepladder.config import ConfigError
@@ -128,8 +129,10 @@ def clicks() -> Any:
     AgentOptions.build = build  # type: ignore[method-assign]
 
 
-def checkpoint(directory: Path, seed: int = 0, screenshots: int = 1) -> Path:
-    tokenizer = build_tokenizer(["Click the button. Enter the text. Select the option."] * 5, 400)
+def checkpoint(
+    directory: Path, seed: int = 0, screenshots: int = 1, text: str = "Click the button. Enter the text. Select the option."
+) -> Path:
+    tokenizer = build_tokenizer([text] * 5, 400)
     save_checkpoint(
         directory, build_model(SIZES, tokenizer, seed), ImageTextProcessor(image_processor(), tokenizer, tokenizer.chat_template)
     )
@@ -436,6 +439,24 @@ def test_a_batch_in_which_every_group_is_flat_changes_nothing_at_all(undisturbed
     assert all(torch.equal(value, new[name]) for old, new in zip(momentum, after, strict=True) for name, value in old.items())
 
 
+def test_equal_outcomes_of_the_whole_batch_change_nothing_either(undisturbed: Path, start: Path, groups: list[Group]) -> None:
+    """REINFORCE keeps every group; what it compares with is the mean of the batch."""
+    taught = learner(undisturbed, start, algo=Reinforce())
+    assert taught.learn(groups)["grad_norm"] > 0
+    before = parameters(taught)
+    equal = [[replace(member, reward=1.0) for member in group] for group in groups]
+    assert all(taught.algorithm.keep(group) for group in equal)
+    assert taught.learn(equal) == {}
+    assert all(torch.equal(before[name], value) for name, value in parameters(taught).items())
+
+
+def test_a_teacher_with_another_vocabulary_is_refused(undisturbed: Path, start: Path, tmp_path: Path) -> None:
+    stranger = checkpoint(tmp_path / "stranger", text="Another language altogether, of which the student has never heard.")
+    with pytest.raises(ConfigError, match="another vocabulary or other visual tokens"):
+        learner(undisturbed, start, algo=Opd(), teacher=stranger)
+    learner(undisturbed, start, algo=Opd(), teacher=checkpoint(tmp_path / "relative", seed=1))
+
+
 def test_warming_up_the_critic_leaves_the_policy_alone(undisturbed: Path, start: Path, groups: list[Group]) -> None:
     taught = learner(undisturbed, start, algo=Ppo(critic_warmup=2, updates=2, kl=0.1, entropy=0.1))
     for moved in (False, False, True):
@@ -478,6 +499,9 @@ def test_terms_of_rewards_are_named_and_a_failed_environment_has_none(undisturbe
         ({"ranks": 3, "seeds": 2}, "seeds is 2; it must be at least 3"),
         ({"temperature": 0.0}, r"temperature is 0\.0; exploration needs one above 0"),
         ({"checkpoint": Path("nowhere")}, "checkpoint: nowhere is no directory; make one with `stepladder sft`"),
+        ({"algo": Grpo(aggregation="token-maen")}, "algo.aggregation is 'token-maen'; did you mean 'token-mean'"),
+        ({"algo": Grpo(reward="shaped")}, "algo.reward is 'shaped'; without `rewards` there is no other term than 'task'"),
+        ({"first": 989_999, "seeds": 2}, "2 from 989999 on are not all among them"),
         ({"algo": Opd()}, "algo: opd needs a teacher; set teacher to a checkpoint directory"),
         ({"algo": Opd(), "teacher": Path("nobody")}, "teacher: nobody is no directory"),
     ],

@@ -100,6 +100,10 @@ class Algorithm:
             correction_cap=self.correction_cap,
         )
 
+    def loss_weights(self, update: int) -> dict[str, float]:
+        """What the terms of the loss weigh in an update, counted from 0: "pg", "kl", "entropy", and "value" of a critic."""
+        return {"pg": 1.0, "kl": 1.0, "entropy": self.entropy, "value": 0.0}
+
     def rewards(self, group: Sequence[Trajectory]) -> torch.Tensor:
         """float64[B]: the reward of each trajectory; NaN where the environment failed, which leaves it out of every statistic."""
         values = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -56,7 +56,6 @@ class SampledTokens:
     w_kl: Tensor
     values: Tensor | None = None
     entropy: Tensor | None = None
-    metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
 def policy_terms(

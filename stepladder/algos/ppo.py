@@ -44,6 +44,11 @@ class Ppo(Algorithm):
     def objective(self) -> PolicyObjective:
         return replace(super().objective(), value_clip=self.value_clip)
 
+    def loss_weights(self, update: int) -> dict[str, float]:
+        if update < self.critic_warmup:
+            return {"pg": 0.0, "kl": 0.0, "entropy": 0.0, "value": self.value}
+        return {**super().loss_weights(update), "value": self.value}
+
     def keep(self, group: Group) -> bool:
         """The critic is the baseline: every graded trajectory counts."""
         return bool(self.rewards(group).isfinite().any())

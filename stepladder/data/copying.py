@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from random import Random
 
+from stepladder.data.whole_words import whole_words
 from stepladder.types import Observation, Step, Task, Trajectory
 from stepladder.words import NAMES, VOCABULARY, letters, vocabulary
 
@@ -46,7 +47,7 @@ class Copying:
             while (other := self._like(random, text)) in new.values():
                 pass
             new[text] = other
-        pattern = _whole(*new)
+        pattern = whole_words(*new)
 
         def replace(text: str) -> str:
             return pattern.sub(lambda match: new[match[0]], text)
@@ -80,13 +81,7 @@ def typed_from_instruction(trajectory: Trajectory) -> list[int]:
 
 
 def _stands_in(text: str, instruction: str) -> bool:
-    return bool(text.strip()) and text in instruction and _whole(text).search(instruction) is not None
-
-
-def _whole(*texts: str) -> re.Pattern[str]:
-    """Finds any of the texts, the longest first, where it is not part of a longer word."""
-    parts = "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True))
-    return re.compile(rf"(?<!\w)(?:{parts})(?!\w)")
+    return bool(text.strip()) and text in instruction and whole_words(text).search(instruction) is not None
 
 
 def _replace_step(step: Step, replace: Callable[[str], str]) -> Step:

@@ -7,12 +7,12 @@ demonstrated, it has to compare the instruction with the screen. The idea is hin
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
 from stepladder.data.perception import reachable
+from stepladder.data.whole_words import whole_words
 from stepladder.types import Action, Box, ImageRef, Observation, Region, Step, Trajectory
 
 CLICKS = ("click", "double_click", "right_click")
@@ -65,7 +65,7 @@ def _clicked(action: Action, labels: dict[str, tuple[str, Box]], instruction: st
     hit = [
         text
         for text, (_, (left, top, width, height)) in labels.items()
-        if left <= action.x < left + width and top <= action.y < top + height and _whole(text).search(instruction)
+        if left <= action.x < left + width and top <= action.y < top + height and whole_words(text).search(instruction)
     ]
     return max(hit, key=len, default=None)
 
@@ -74,12 +74,7 @@ def _overlap(first: Box, second: Box) -> bool:
     return all(first[axis] < second[axis] + second[axis + 2] and second[axis] < first[axis] + first[axis + 2] for axis in (0, 1))
 
 
-def _whole(*texts: str) -> re.Pattern[str]:
-    parts = "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True))
-    return re.compile(rf"(?<!\w)(?:{parts})(?!\w)")
-
-
 def _swapped(text: str, old: str, new: str) -> str:
     """`text` with the two labels in each other's place."""
     other = {old: new, new: old}
-    return _whole(old, new).sub(lambda match: other[match[0]], text)
+    return whole_words(old, new).sub(lambda match: other[match[0]], text)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from stepladder.interfaces import Agent, Environment, Policy
+from stepladder.rollout.by_task import ByTask
 from stepladder.rollout.episode import Watch, episode_id, run_episode
 from stepladder.rollout.pool import OpenEnvironment, close_environments
 from stepladder.types import Limits, Sampling, Task, Trajectory
@@ -96,12 +96,14 @@ async def play_many(
     if not environments:
         raise ValueError("run_many needs at least one environment")
     results: dict[int, T] = {}
-    waiting = _Waiting(jobs)
+    waiting: ByTask[tuple[int, EpisodeJob]] = ByTask()
+    for numbered in enumerate(jobs):
+        waiting.add(numbered[1].task.id, numbered)
 
     async def work(place: int) -> None:
         task = ""
-        while (taken := waiting.take(task)) is not None:
-            number, job = taken
+        while taken := waiting.take(task):
+            number, job = taken[0]
             task = job.task.id
             for _ in range(1 + retries):
                 result = await play(environments[place], job)
@@ -115,26 +117,6 @@ async def play_many(
 
     await _together([asyncio.create_task(work(place)) for place in range(min(len(environments), len(jobs)))])
     return [results[number] for number in range(len(jobs))]
-
-
-class _Waiting:
-    """Jobs by task. An environment goes on with the task that it has loaded for as long as there is one of it: loading another
-    task's page can cost more than an episode."""
-
-    def __init__(self, jobs: Sequence[EpisodeJob]) -> None:
-        self._tasks: dict[str, deque[tuple[int, EpisodeJob]]] = {}
-        for number, job in enumerate(jobs):
-            self._tasks.setdefault(job.task.id, deque()).append((number, job))
-
-    def take(self, task: str) -> tuple[int, EpisodeJob] | None:
-        """The next job of `task`, or when it has none left, of the task with the most; None when none is left."""
-        if not self._tasks:
-            return None
-        chosen = task if task in self._tasks else max(self._tasks, key=lambda name: len(self._tasks[name]))
-        taken = self._tasks[chosen].popleft()
-        if not self._tasks[chosen]:
-            del self._tasks[chosen]
-        return taken
 
 
 def _environment_failed(trajectory: Trajectory) -> bool:

@@ -20,7 +20,7 @@ import multiprocessing
 import signal
 import time
 import traceback
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
@@ -35,6 +35,7 @@ from stepladder.envs.browser.catalogue import train_seeds
 from stepladder.images import ImageStore
 from stepladder.interfaces import Environment
 from stepladder.progress import Progress
+from stepladder.rollout.by_task import ByTask
 from stepladder.rollout.demonstrate import Seen, run_demonstration
 from stepladder.rollout.group import EpisodeJob, play_many
 from stepladder.rollout.pool import close_environments, open_environments, opener
@@ -156,29 +157,21 @@ def collect(
 
 
 class JobQueue:
-    """Jobs that wait, by task. A page goes on with its task for as long as there is one, because loading another task's page costs
-    more than an episode; pieces get smaller towards the end, so that all `slots` pages end at about the same time."""
+    """Jobs that wait, by task, handed out in pieces. Pieces get smaller towards the end, so that all `slots` pages end at about the
+    same time."""
 
     def __init__(self, jobs: Iterable[EpisodeJob], slots: int) -> None:
         self._slots = slots
-        self._tasks: dict[str, deque[EpisodeJob]] = {}
+        self._waiting: ByTask[EpisodeJob] = ByTask()
         self.add(jobs)
 
     def add(self, jobs: Iterable[EpisodeJob]) -> None:
         for job in jobs:
-            self._tasks.setdefault(job.task.id, deque()).append(job)
+            self._waiting.add(job.task.id, job)
 
     def take(self, task: str) -> list[EpisodeJob]:
         """Some jobs of `task`, or when it has none left, of the task with the most; none when all is handed out."""
-        if not self._tasks:
-            return []
-        left = sum(map(len, self._tasks.values()))
-        chosen = task if task in self._tasks else max(self._tasks, key=lambda name: len(self._tasks[name]))
-        jobs = self._tasks[chosen]
-        taken = [jobs.popleft() for _ in range(min(len(jobs), CHUNK, 1 + left // (2 * self._slots)))]
-        if not jobs:
-            del self._tasks[chosen]
-        return taken
+        return self._waiting.take(task, min(CHUNK, 1 + len(self._waiting) // (2 * self._slots)))
 
 
 def has_mistake(task: str, seed: int, share: float) -> Random | None:

@@ -22,7 +22,6 @@ from stepladder.run import Phase, Run
 from stepladder.stages import collect, demo_report, evaluate, flywheel, perceive, rl, sft
 from stepladder.stages.rl_config import RlConfig
 from stepladder.tasks import load_tasks, task_set_hash
-from stepladder.train.optimizer import OptimizerConfig
 
 #: The page is 210 pixels high; 224 is the next multiple of the 32 pixels of a visual token, so the model sees every pixel as it is.
 SCREEN = {"height": 224}
@@ -52,7 +51,6 @@ CHECKPOINTS = {
     "flywheel": "flywheel/checkpoint",
     "rl": "rl/checkpoint",
 }
-BASELINES = ("random", "idle", "oracle")
 LastRung = Literal["behaviour_cloning", "flywheel", "rl"]
 
 
@@ -75,7 +73,7 @@ class DemoConfig:
     screens: int = 60
     sft: sft.SftConfig = field(default_factory=lambda: sft.SftConfig(weights=TASK_WEIGHTS))
     flywheel: flywheel.FlywheelConfig = field(default_factory=flywheel.FlywheelConfig)
-    rl: RlConfig = field(default_factory=lambda: RlConfig(optimizer=OptimizerConfig(lr=3e-4, adam_lr=3e-4)))
+    rl: RlConfig = field(default_factory=RlConfig)
 
 
 def main(config: DemoConfig, show: bool = True) -> Path:
@@ -120,14 +118,14 @@ def main(config: DemoConfig, show: bool = True) -> Path:
             phase("rl", "Reinforcement learning: groups of episodes from equal starts", lambda _: _reinforce(config, show))
             measure("rl", "Evaluation on the same seeds after reinforcement learning (about a minute)")
         rungs = list(CHECKPOINTS)[: list(CHECKPOINTS).index(config.last) + 1]
-        report = demo_report.write(config.output, run, {name: policy_of(config, name) for name in (*BASELINES, *rungs)})
+        report = demo_report.write(config.output, run, {name: policy_of(config, name) for name in (*evaluate.BASELINES, *rungs)})
         console.print(f"[bold]Report[/bold]\n  {report}")
         return report
 
 
 def policy_of(config: DemoConfig, name: str) -> str:
     """What `stepladder eval` calls the policy of a rung or baseline: a baseline's name, or a checkpoint directory."""
-    return name if name in BASELINES else str(config.output / CHECKPOINTS[name])
+    return name if name in evaluate.BASELINES else str(config.output / CHECKPOINTS[name])
 
 
 def _collect(config: DemoConfig, record: Phase, show: bool, console: Console) -> None:
@@ -185,12 +183,12 @@ def _reinforce(config: DemoConfig, show: bool) -> None:
 
 
 def _baselines(config: DemoConfig, show: bool) -> None:
-    for name in (*BASELINES, "untrained"):
+    for name in (*evaluate.BASELINES, "untrained"):
         _evaluate(config, name, show)
 
 
 def _evaluate(config: DemoConfig, name: str, show: bool) -> None:
-    episodes = {"untrained": config.untrained_episodes, **dict.fromkeys(BASELINES, config.baseline_episodes)}
+    episodes = {"untrained": config.untrained_episodes, **dict.fromkeys(evaluate.BASELINES, config.baseline_episodes)}
     settings = evaluate.EvaluateConfig(
         tasks=config.tasks,
         policy=policy_of(config, name),

@@ -19,7 +19,6 @@ from stepladder.types import Trajectory
 
 #: The rungs in order, each with the phases of the run that lead to it from the one before.
 RUNGS = {"untrained": (), "behaviour_cloning": ("collect", "sft"), "flywheel": ("flywheel",), "rl": ("rl",)}
-BASELINES = ("random", "idle", "oracle")
 TITLES = {
     "collect": "demonstrations",
     "sft": "training",
@@ -67,7 +66,7 @@ def write(output: Path, run: Run, policies: Mapping[str, str]) -> Path:
                 "success on seeds that training never used."
             ),
             rungs=rungs,
-            baselines={name: results[name] for name in BASELINES},
+            baselines={name: results[name] for name in evaluate.BASELINES},
             seconds=run.seconds,
             curves=(*([_ladder(rungs)] if len(rungs) > 2 else []), *_cloning(output / "sft"), *_own_clicks(output)),
             perception={kind: {name: from_json(Rate, rate) for name, rate in row.items()} for kind, row in perception.items()},

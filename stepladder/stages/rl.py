@@ -48,7 +48,7 @@ from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.rl_learner import Learner
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks, task_set_hash
-from stepladder.train.parallel import gather, run_ranks
+from stepladder.train.parallel import agreed, gather, run_ranks
 from stepladder.train.trainer import save_state
 from stepladder.types import Group, Limits, Sampling, Task
 
@@ -156,7 +156,7 @@ class _RankLoop:
             while standing.update < config.updates and not self._finished():
                 figures = await self._update()
                 standing.update += 1
-                standing.seconds = before + _agreed(time.monotonic() - started)
+                standing.seconds = before + agreed(time.monotonic() - started)
                 if standing.update % config.evaluate_every == 0 or standing.update == config.updates or self._finished():
                     figures |= await self._validate()
                 if self.run is not None:
@@ -341,8 +341,3 @@ def _means(groups: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
 
 def _shown(figures: dict[str, float]) -> dict[str, float]:
     return {name: figures[name] for name in ("validation", "reward", "kept", "flat", "grad_norm") if name in figures}
-
-
-def _agreed(seconds: float) -> float:
-    """Rank 0's clock on every rank, so that all end at the same update."""
-    return float(gather(seconds)[0])

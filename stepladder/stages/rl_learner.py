@@ -12,7 +12,6 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.algos.algorithm import GroupCredit, ReplyScores, Scores
 from stepladder.algos.credit import IMITATION, Credit
-from stepladder.algos.ppo import Ppo
 from stepladder.algos.whitening import whitened
 from stepladder.config import ConfigError
 from stepladder.images import ImageStore
@@ -49,15 +48,11 @@ class Learner:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(config.seed)
                 critic = ValueHead(self.model.config.text_config.hidden_size)
-        self._weights = LossWeights(
-            ce=1.0, entropy=self.algorithm.entropy, value=self.algorithm.value if isinstance(self.algorithm, Ppo) else 0.0
-        )
         self.trainer = Trainer(
             model=self.model,
             head=None,
             schedule=Schedule(config.updates * self.algorithm.updates, config.warmup, decay=0.0),
             optimizer=config.optimizer,
-            weights=self._weights,
             trainable=(*config.train, "critic"),
             autocast=config.bf16,
             objective=self.algorithm.objective(),
@@ -101,9 +96,8 @@ class Learner:
         if self.algorithm.updates > 1:
             for micro_batch in micro_batches:
                 micro_batch.old_logprobs = self.trainer.logprobs(micro_batch.batch)
-        algorithm = self.algorithm
-        warming_up = isinstance(algorithm, Ppo) and self.trainer.step_count < algorithm.critic_warmup * algorithm.updates
-        self.trainer.weights = replace(self._weights, pg=0.0, kl=0.0, entropy=0.0) if warming_up else self._weights
+        update = self.trainer.step_count // self.algorithm.updates
+        self.trainer.weights = LossWeights(**self.algorithm.loss_weights(update))
         metrics: dict[str, float] = {}
         for _ in range(self.algorithm.updates):
             for name, value in self.trainer.step(micro_batches).items():

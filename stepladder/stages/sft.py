@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 
 from stepladder.config import ConfigError
 from stepladder.models.checkpoint import save_checkpoint
@@ -27,7 +26,7 @@ from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.sft_setup import HEAD_FILE, Learner, build_learner, build_mixture
 from stepladder.train.mixtures import Mixture, Share
 from stepladder.train.optimizer import OptimizerConfig, Schedule
-from stepladder.train.parallel import run_ranks
+from stepladder.train.parallel import agreed, run_ranks
 from stepladder.train.trainer import LossWeights, Trainer, save_state
 
 PhaseName = Literal["copying", "perception", "cloning_frozen", "cloning"]
@@ -220,19 +219,10 @@ def _run_phase(
                 sums = {}
             elif run is not None:
                 progress.update(step, trainer.schedule.last_step)
-            if phase.max_seconds is not None and _agreed(time.monotonic() - started) > (1 - phase.decay) * phase.max_seconds:
+            if phase.max_seconds is not None and agreed(time.monotonic() - started) > (1 - phase.decay) * phase.max_seconds:
                 trainer.schedule.finish_early(step)
             if run is not None and step % config.save_every == 0:
                 elapsed = time.monotonic() - started
                 state = {**trainer.state(), "elapsed": elapsed, "scores": scores, "ended": ended, "sums": sums}
                 save_state(state_file, state)
     return PhaseResult(scores, trainer.step_count, time.monotonic() - started, "goal" if ended == "goal" else "ceiling")
-
-
-def _agreed(seconds: float) -> float:
-    """Rank 0's clock on every rank, so that all end a phase at the same update."""
-    if not dist.is_initialized():
-        return seconds
-    clock = torch.tensor([seconds], dtype=torch.float64)
-    dist.broadcast(clock, 0)
-    return float(clock)

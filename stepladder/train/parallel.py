@@ -62,6 +62,11 @@ def gather(value: T) -> list[T]:
     return everyone
 
 
+def agreed(value: T) -> T:
+    """Rank 0's value on every rank, such as its clock, so that all take the same decision by it."""
+    return gather(value)[0]
+
+
 def _join(function: Callable[..., None], rank: int, world: int, rendezvous: str, arguments: tuple[Any, ...]) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
