@@ -21,6 +21,7 @@ import pytest
 from stepladder.codec import to_json
 from stepladder.config import ConfigError
 from stepladder.data.regions import RegionStore
+from stepladder.data.screen_pool import VISITED_FILE
 from stepladder.envs.forms.environment import FormsEnvironment
 from stepladder.images import ImageStore
 from stepladder.rollout.demonstrate import Seen, run_demonstration
@@ -98,6 +99,28 @@ def test_demonstrations_have_pictures_and_regions_and_are_collected_once(tmp_pat
     assert content(tmp_path) == records
     more = main(CollectConfig(tasks=FORMS, output=tmp_path, episodes=9, environments=1, workers=1, mistakes=0.5), show=False)
     assert sum(more.kept.values()) + sum(more.rejected.values()) == 18
+
+
+def test_visited_pages_are_looked_at_and_nothing_is_done(tmp_path: Path) -> None:
+    config = CollectConfig(tasks=FORMS, output=tmp_path, episodes=2, visits=5, workers=1)
+    found = main(config, show=False)
+    assert found.visited.total() == 10
+    assert found.kept.total() + found.rejected.total() == 4
+    images, regions = ImageStore(tmp_path / "images"), RegionStore(tmp_path / "regions.jsonl")
+    with TrajectoryStore(tmp_path / "trajectories.jsonl") as store:
+        demonstrated = {(item.task.id, item.seed) for item in store}
+    with TrajectoryStore(tmp_path / VISITED_FILE) as store:
+        visits = list(store)
+    for visit in visits:
+        assert (visit.steps, visit.reward, visit.task.split) == ((), None, "train")
+        assert visit.final is not None
+        assert visit.final.screenshot in images
+        assert regions.get(visit.final.screenshot)
+    assert len({(visit.task.id, visit.seed) for visit in visits} - demonstrated) == 10
+    again = main(replace(config, visits=6), show=False)
+    assert (again.visited.total(), again.kept) == (12, found.kept)
+    with pytest.raises(ConfigError, match="visits is 5 with regions off"):
+        main(replace(config, regions=False), show=False)
 
 
 def test_known_pictures_are_not_looked_at_again() -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from stepladder.config import ConfigError, override
 from stepladder.data.regions import RegionStore
-from stepladder.data.screen_pool import VisitedScreens
+from stepladder.data.screen_pool import VISITED_FILE
 from stepladder.data.screens import screen
 from stepladder.images import ImageStore
 from stepladder.models.small import SmallModel
@@ -33,7 +33,7 @@ from stepladder.stages.sft_setup import build_learner, build_mixture
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks
 from stepladder.train.mixtures import Share
-from stepladder.types import Limits, Sampling
+from stepladder.types import Limits, Observation, Sampling, Step
 
 LOOK = {"ce": 0.0, "word": 1.0, "letters": 0.5, "centre": 4.0}
 TINY = SftConfig(
@@ -148,12 +148,17 @@ def test_pages_that_were_only_seen_are_asked_about(demonstrations: Path, tmp_pat
     pixels, seen = screen(Random(5), "train", 1, 160, 224)
     page = images.put_pixels(pixels)
     regions.append(page, seen)
+    with TrajectoryStore(data / "trajectories.jsonl") as store, TrajectoryStore(data / VISITED_FILE, "a") as visited:
+        for number, trajectory in enumerate(list(store)[:2]):
+            screens = (trajectory.steps[0].observation, Observation(page))
+            visited.append(replace(trajectory, steps=(Step(screens[0]),), final=screens[1], id=f"visit-{number}", policy="visit"))
     config = replace(TINY, demonstrations=data, cloning=replace(TINY.cloning, practice=1, visits=2))
+    config = replace(config, perception=replace(TINY.perception, batch=3, practice=1, visits=2))
     learner = build_learner(config, Share())
-    seen_only = {image.sha256 for image in learner.visited.images}
-    assert page.sha256 in seen_only
-    assert not seen_only & learner.demonstrations.screenshots(), "those of wrong first steps are left, which nobody imitates"
-    learner.visited = VisitedScreens([page], regions.get)
+    assert learner.visited.pages == {trajectory.task.id: (page,)}, "what is demonstrated is no visit, and a page is there once"
+    looked_at = build_mixture("perception", config.perception, learner, config).micro_batches(0)[0].batch
+    assert page in looked_at.images
+    assert len(looked_at.images) == 2
     for visits in (2, 0):
         mixture = build_mixture("cloning", replace(config.cloning, visits=visits), learner, config)
         drawn = [page in mixture.micro_batches(step)[0].batch.images for step in range(3)]

@@ -14,10 +14,13 @@ from small_models import model_for, picture, renderer
 
 from stepladder.agents.qwen_vl import QwenVLAgent
 from stepladder.images import ImageStore
+from stepladder.models.attention import use_attention, watch
 from stepladder.models.heads import LETTERS, PerceptionHead, letter_targets
 from stepladder.train.batch import collate, pack
 from stepladder.train.optimizer import OptimizerConfig, Schedule, build_optimizers
+from stepladder.train.pointing import pointing_loss
 from stepladder.train.sample import Sample, from_step, share_prefix
+from stepladder.train.scoring import predicting_states
 from stepladder.train.trainer import LossWeights, MicroBatch, Trainer
 from stepladder.train.visual import join_targets, visual_targets
 from stepladder.types import Action, Observation, Region, Step, Task
@@ -43,7 +46,9 @@ SAMPLES = [
 
 
 def trainer(weights: LossWeights = LOSSES, head: PerceptionHead | None = None, steps: int = 10, **options: object) -> Trainer:
-    return Trainer(model_for(RENDERER).double(), head, Schedule(steps, warmup=1), weights=weights, autocast=False, **options)  # type: ignore[arg-type]
+    model = model_for(RENDERER).double()
+    use_attention(model)
+    return Trainer(model, head, Schedule(steps, warmup=1), weights=weights, autocast=False, **options)  # type: ignore[arg-type]
 
 
 def gradients(trained: Trainer, groups: Sequence[Sequence[Sample]], row_length: int = 0) -> dict[str, torch.Tensor]:
@@ -60,6 +65,7 @@ def double(batch: object) -> object:
     return batch
 
 
+@pytest.mark.parametrize("weights", [LOSSES, LossWeights(ce=0.1, pointing=1.0)])
 @pytest.mark.parametrize(
     ("groups", "row_length"),
     [
@@ -70,12 +76,55 @@ def double(batch: object) -> object:
         ([[share_prefix(SAMPLES[:2])], SAMPLES[2:]], 400),
     ],
 )
-def test_gradient_does_not_depend_on_packing_micro_batches_or_shared_prefixes(groups: list[list[Sample]], row_length: int) -> None:
-    expected = gradients(trainer(), [SAMPLES])
-    found = gradients(trainer(), groups, row_length)
+def test_gradient_does_not_depend_on_packing_micro_batches_or_shared_prefixes(
+    groups: list[list[Sample]], row_length: int, weights: LossWeights
+) -> None:
+    expected = gradients(trainer(weights), [SAMPLES])
+    found = gradients(trainer(weights), groups, row_length)
     assert expected.keys() == found.keys()
     for name, gradient in expected.items():
         assert torch.allclose(found[name], gradient, atol=1e-6), name
+
+
+def test_the_digits_of_a_click_look_at_the_visual_token_that_shows_the_place() -> None:
+    clicked = SAMPLES[1]  # at (50, 80) of 64 x 96 pixels: the third row of two visual tokens, the second of them
+    digits = [RENDERER.decode([token]).isdigit() for token in clicked.tokens] & clicked.trained
+    assert digits.sum() == 6
+    assert (clicked.looks_at[digits] == 5).all()
+    assert np.isnan(clicked.looks_at[~digits]).all()
+    history = [Step(Observation(PICTURES[0]), Action("click", 50, 80)), Step(Observation(PICTURES[1]), Action("click", -5, 500))]
+    agent = QwenVLAgent(system="none", grid=10, screenshots=2)
+    later = from_step(RENDERER, agent, Task("t", "click", "test"), history, 1)
+    assert np.nanmax(later.looks_at) == 6 + 4, "counted over both pictures; a place beside the picture is at its edge"
+    typed = Step(Observation(PICTURES[0]), Action("type", text="12"))
+    dragged = Step(Observation(PICTURES[0]), Action("drag", 1, 2, 30, 40))
+    for step in (typed, dragged):
+        assert np.isnan(from_step(RENDERER, AGENT, Task("t", "go", "test"), (step,), 0).looks_at).all()
+
+
+def test_pointing_is_the_negative_log_attention_of_one_head() -> None:
+    batch = double(collate([share_prefix(SAMPLES[:2]), *SAMPLES[2:]], RENDERER, 400))
+    plain = trainer()
+    with watch(plain.model) as watched, torch.no_grad():
+        predicting_states(plain.model, batch, plain.encode(batch))  # type: ignore[arg-type]
+        loss = pointing_loss(watched, batch)  # type: ignore[arg-type]
+    seen: list[torch.Tensor] = []
+    plain.model.model.language_model.config._attn_implementation = "eager"
+    plain.model.model.language_model.layers[-1].self_attn.register_forward_hook(lambda _, __, output: seen.append(output[1]))
+    batch.attention = torch.zeros(batch.attention.shape).masked_fill(~batch.attention, -1e9)  # type: ignore[attr-defined]
+    with torch.no_grad():
+        predicting_states(plain.model, batch, plain.encode(batch))  # type: ignore[arg-type]
+    told = batch.field("looks_at").isfinite()  # type: ignore[attr-defined]
+    row, place = batch.source[told] // batch.tokens.shape[1], batch.source[told] % batch.tokens.shape[1]  # type: ignore[attr-defined]
+    column = batch.field("looks_at")[told].long()  # type: ignore[attr-defined]
+    assert batch.image_mask[row, column].all()  # type: ignore[attr-defined]
+    expected = -seen[0][row, 0, place, column].log().sum()
+    assert torch.allclose(loss, expected, atol=1e-5)
+
+
+def test_pointing_needs_an_attention_that_can_be_seen() -> None:
+    with pytest.raises(ValueError, match="use_attention"):
+        Trainer(model_for(RENDERER), None, Schedule(10), weights=LossWeights(pointing=1.0))
 
 
 def test_one_picture_is_encoded_once() -> None:

@@ -152,6 +152,23 @@ def _click_question(text: str, box: Box, first: bool) -> _Question:
 
 
 def _grounding(image: ImageRef, regions: Sequence[Region]) -> Iterator[_Question]:
+    """Each question's check says how many labels of things to click the screen has ("labels"), if it asks for one of them: a label
+    among several can only be told by what it says."""
+    named = list(_labels_and_words(image, regions))
+    labels = sum(question.first for question in named)
+    for question in named:
+        if question.first:
+            question.check = {**question.check, "labels": labels}
+        yield question
+    widgets = [region for region in regions if region.kind in WIDGET_NAMES]
+    alone = Counter(region.kind for region in widgets)
+    for region in widgets:
+        box = region.target or region.box
+        if alone[region.kind] == 1 and reachable(image, box, regions):
+            yield _click_question(f"Click on the {WIDGET_NAMES[region.kind]}.", box, first=True)
+
+
+def _labels_and_words(image: ImageRef, regions: Sequence[Region]) -> Iterator[_Question]:
     places: defaultdict[str, set[Box]] = defaultdict(set)
     for region in regions:
         for word in region.text.split():
@@ -169,12 +186,6 @@ def _grounding(image: ImageRef, regions: Sequence[Region]) -> Iterator[_Question
         asked.add(text)
         if reachable(image, box, regions):
             yield _click_question(f'Click on "{text}".', box, first=region.target is not None or region.kind != "word")
-    widgets = [region for region in regions if region.kind in WIDGET_NAMES]
-    alone = Counter(region.kind for region in widgets)
-    for region in widgets:
-        box = region.target or region.box
-        if alone[region.kind] == 1 and reachable(image, box, regions):
-            yield _click_question(f"Click on the {WIDGET_NAMES[region.kind]}.", box, first=True)
 
 
 def _reading(image: ImageRef, regions: Sequence[Region], grid: int) -> Iterator[_Question]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol, get_args
 
 from stepladder.data.screens import Split, screen
 from stepladder.images import ImageStore, encode_png
-from stepladder.types import ImageRef, Region
+from stepladder.types import ImageRef, Region, Trajectory
 
 HELD_OUT_SPLITS: tuple[Split, ...] = tuple(split for split in get_args(Split) if split != "train")
+#: Beside the demonstrations: trajectories whose pages were seen and that are not imitated.
+VISITED_FILE = "visited.jsonl"
 
 
 @dataclass(frozen=True)
@@ -35,18 +37,37 @@ class Screens(Protocol):
 
 
 class VisitedScreens:
-    """Pages that were seen and lead to nothing to imitate, as those of failed episodes: their regions are known all the same."""
+    """Pages that were seen and lead to nothing to imitate, as those that were only looked at and those of failed episodes: their
+    regions are known all the same.
+
+    Every screenshot of `trajectories` once, without those in `known` (SHA-256). Drawn as demonstrations are: a task by weight (1
+    where `weights` does not name it), then any page of it.
+    """
 
     def __init__(
-        self, images: Sequence[ImageRef], regions: Callable[[ImageRef], Sequence[Region]], ignore_above: float = 0.0
+        self,
+        trajectories: Iterable[Trajectory],
+        regions: Callable[[ImageRef], Sequence[Region]],
+        *,
+        known: Container[str] = (),
+        weights: Mapping[str, float] | None = None,
+        ignore_above: float = 0.0,
     ) -> None:
-        self.images, self.regions, self.ignore_above = images, regions, ignore_above
+        self.regions, self.ignore_above = regions, ignore_above
+        pages: dict[str, dict[ImageRef, None]] = {}
+        for trajectory in sorted(trajectories, key=lambda t: (t.task.id, t.seed, t.id)):
+            for observation in (*(step.observation for step in trajectory.steps), trajectory.final):
+                if observation is not None and observation.screenshot and observation.screenshot.sha256 not in known:
+                    pages.setdefault(trajectory.task.id, {})[observation.screenshot] = None
+        self.pages = {task: tuple(images) for task, images in sorted(pages.items())}
+        self._weights = [(weights or {}).get(task, 1.0) for task in self.pages]
 
     def __len__(self) -> int:
-        return len(self.images)
+        return sum(map(len, self.pages.values()))
 
     def draw(self, random: Random) -> Screen:
-        image = random.choice(self.images)
+        task = random.choices(list(self.pages), self._weights)[0]
+        image = random.choice(self.pages[task])
         return page_screen(image, self.regions(image), self.ignore_above)
 
 

@@ -6,6 +6,9 @@ softmax at the sizes of a small model. So: products in bfloat16 on the CPU, PyTo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +19,27 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "stepladder"
+
+
+@dataclass
+class Watched:
+    """What the last forward pass through a watched layer attended with: queries and keys [B, heads, S, head], after the rotation,
+    keys repeated for every query head; and the scale of their products."""
+
+    query: Tensor | None = None
+    key: Tensor | None = None
+    scale: float = 1.0
+
+
+@contextmanager
+def watch(model: Qwen3VLForConditionalGeneration, layer: int = -1) -> Iterator[Watched]:
+    """Keep the queries and keys of one layer of the language model, of a model that `use_attention` was called on."""
+    module = model.model.language_model.layers[layer].self_attn
+    module.watched = Watched()
+    try:
+        yield module.watched
+    finally:
+        del module.watched
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
@@ -44,6 +68,9 @@ def _transformers_attention(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    watched: Watched | None = getattr(module, "watched", None)
+    if watched is not None:
+        watched.query, watched.key, watched.scale = query, key, scaling
     if attention_mask is None and query.shape[2] > 1:
         rows, columns = query.shape[2], key.shape[2]
         attention_mask = torch.ones(rows, columns, dtype=torch.bool).tril(columns - rows)[None, None]

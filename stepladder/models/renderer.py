@@ -48,6 +48,8 @@ class Renderer:
         )
         self._encode = functools.lru_cache(maxsize=100_000)(self._encode_text)
         self._levels = self._normalised_levels()
+        #: Ids of the tokens that are one digit.
+        self.digit_ids: tuple[int, ...] = tuple(i for digit in "0123456789" if (i := self.single_token(digit)) is not None)
 
     # ------------------------------------------------------------------ text
 
@@ -138,6 +140,13 @@ class Renderer:
     def visual_tokens(self, ref: ImageRef) -> int:
         _, height, width = self.grid(ref)
         return height * width // self.merge**2
+
+    def visual_token_at(self, ref: ImageRef, x: float, y: float) -> int:
+        """Which of the picture's visual tokens shows the point (x, y) in its pixels; for a point beside it, the nearest."""
+        _, height, width = self.grid(ref)
+        rows, columns = height // self.merge, width // self.merge
+        row = min(rows - 1, max(0, int(y * rows / ref.height)))
+        return row * columns + min(columns - 1, max(0, int(x * columns / ref.width)))
 
     def pixels(self, refs: Sequence[ImageRef]) -> tuple[torch.Tensor, torch.Tensor]:
         """(pixel_values float32[N, channels * time * patch * patch], grid int64[pictures, 3]): what transformers' own image

@@ -55,7 +55,7 @@ class _Recorder:
         assert isinstance(self.environment, HasRegions)
         return await self.deadlines.call("regions", self.environment.regions())
 
-    async def _look_once(self, screen: ImageRef | None) -> Seen:
+    async def look_once(self, screen: ImageRef | None) -> Seen:
         if screen is not None:
             if screen.sha256 in self._known or screen.sha256 in self._looked_at:
                 return None
@@ -65,7 +65,7 @@ class _Recorder:
     async def act(self, thought: str, action: Action) -> None:
         assert self.observation is not None
         if self._with_regions:
-            self.regions.append(await self._look_once(self.observation.screenshot))
+            self.regions.append(await self.look_once(self.observation.screenshot))
         self.steps.append(Step(self.observation, action, thought))
         self.observation = await self.deadlines.call("step", self.environment.step(action), extra=action.seconds)
 
@@ -128,6 +128,31 @@ async def run_demonstration(
         error=error,
     )
     return trajectory, recorder.regions
+
+
+async def look_at(
+    environment: Environment, task: Task, seed: int, *, limits: Limits, known: Container[str] = ()
+) -> tuple[Trajectory, list[Seen]]:
+    """A task's first screen and what is where on it; nothing is done and nothing graded. The trajectory has no steps, the screen is
+    its `final` one. Raises TypeError when the environment has no regions."""
+    if not isinstance(environment, HasRegions):
+        raise TypeError(f"{type(environment).__name__} has no method regions()")
+    recorder = _Recorder(environment, limits, True, known)
+    seen: list[Seen] = []
+    status: Status = "done"
+    error = None
+    try:
+        recorder.observation = await recorder.deadlines.call("reset", environment.reset(task, seed))
+        seen.append(await recorder.look_once(recorder.observation.screenshot))
+    except EnvironmentTimeout as failure:
+        status, error = "timeout", str(failure)
+    except EnvironmentFailure as failure:
+        status, error = "env_error", str(failure)
+    shown = getattr(environment, "task", task)
+    trajectory = Trajectory(
+        f"{task.id}-{seed}-visit-0", shown, (), recorder.observation, status, None, seed=seed, policy="visit", error=error
+    )
+    return trajectory, seen
 
 
 async def _mistake(recorder: _Recorder, generator: Random) -> Action | None:

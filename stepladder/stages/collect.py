@@ -4,7 +4,8 @@
 
     trajectories.jsonl   the demonstrations that succeeded
     rejected.jsonl       those that did not, with their status and reward
-    regions.jsonl        what is where on each screenshot a demonstration acted on
+    visited.jsonl        first screens of further seeds, where nothing was done (`visits`)
+    regions.jsonl        what is where on each screenshot a demonstration acted on, and on each first screen
     images/              the screenshots
 
 Each demonstration is a function of its task and seed alone, so that a collection which was killed and started again ends with the
@@ -31,22 +32,27 @@ from typing import Any
 
 from stepladder.config import ConfigError
 from stepladder.data.regions import RegionStore
+from stepladder.data.screen_pool import VISITED_FILE
 from stepladder.envs.browser.catalogue import train_seeds
 from stepladder.images import ImageStore
 from stepladder.interfaces import Environment
 from stepladder.progress import Progress
 from stepladder.rollout.by_task import ByTask
-from stepladder.rollout.demonstrate import Seen, run_demonstration
+from stepladder.rollout.demonstrate import Seen, look_at, run_demonstration
 from stepladder.rollout.group import EpisodeJob, play_many
 from stepladder.rollout.pool import close_environments, open_environments, opener
 from stepladder.run import Run, write_json
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks, task_set_hash
-from stepladder.types import Limits, Trajectory
+from stepladder.types import Limits, Observation, Trajectory
 
 Demonstration = tuple[Trajectory, list[Seen]]
 #: Most jobs that are handed out at once.
 CHUNK = 20
+#: Settings that change how much is collected, or how quickly, and nothing in what is there.
+MAY_CHANGE = ("output", "workers", "environments", "episodes", "visits")
+#: The group of a job whose page is only looked at, and the first of the seeds of such jobs.
+VISIT, FIRST_VISIT = "visit", 100_000
 #: Workers that may die before the collection gives up.
 MOST_DEATHS = 5
 
@@ -54,7 +60,9 @@ MOST_DEATHS = 5
 @dataclass(frozen=True)
 class CollectConfig:
     """`episodes` training seeds of each task, from `first` on. A share `mistakes` of the demonstrations starts after a wrong step.
-    `workers` processes play `environments` episodes each at a time. `options` go to the environment (such as {"height": 224})."""
+    `visits` other training seeds of each task are opened and looked at, with nothing done: what stands where on a page is known
+    without anybody's demonstration, and perception learns from it. `workers` processes play `environments` episodes each at a time.
+    `options` go to the environment (such as {"height": 224})."""
 
     tasks: str = "miniwob@demo"
     output: Path = Path("runs/collect")
@@ -62,6 +70,7 @@ class CollectConfig:
     first: int = 0
     mistakes: float = 0.25
     regions: bool = True
+    visits: int = 0
     workers: int = 2
     environments: int = 2
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -69,10 +78,12 @@ class CollectConfig:
 
 @dataclass
 class Collected:
-    """Counts by task. `rejected` ended without success, `missing` had no grade in any attempt (their environment failed)."""
+    """Counts by task. `rejected` ended without success, `missing` had no grade in any attempt (their environment failed);
+    `visited` pages were looked at."""
 
     kept: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
+    visited: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
@@ -101,13 +112,14 @@ def main(config: CollectConfig, show: bool = True) -> Collected:
         raise ConfigError(f"mistakes is {config.mistakes}; it is a share between 0 and 1")
     if config.workers < 1 or config.environments < 1:
         raise ConfigError("workers and environments must be at least 1")
+    if config.visits and not config.regions:
+        raise ConfigError(f"visits is {config.visits} with regions off; a page is visited for its regions")
     tasks = load_tasks(config.tasks, split="train")
     settings = {**vars(config), "output": str(config.output), "task_set": task_set_hash(tasks)}
     jobs = [EpisodeJob(task, seed) for task in tasks for seed in train_seeds(config.episodes, config.first)]
-    with Run(
-        config.output, settings, seeds={"first": config.first}, may_change=("output", "workers", "environments", "episodes")
-    ) as run:
-        with run.phase(f"collect {config.episodes} of each task") as phase:
+    jobs += [EpisodeJob(task, seed, VISIT) for task in tasks for seed in train_seeds(config.visits, FIRST_VISIT)]
+    with Run(config.output, settings, seeds={"first": config.first}, may_change=MAY_CHANGE) as run:
+        with run.phase(f"collect {config.episodes} of each task, visit {config.visits}") as phase:
             collected = collect(
                 jobs,
                 config.output,
@@ -134,7 +146,8 @@ def collect(
     options: Mapping[str, Any] | None = None,
     show: bool = True,
 ) -> Collected:
-    """Play the demonstrations of `jobs` that `directory` lacks; the counts are those of all `jobs`.
+    """Play the demonstrations of `jobs` that `directory` lacks, and look at the pages of those of the group VISIT; the counts are
+    those of all `jobs`.
 
     Demonstrations whose environment failed are tried again, in this call and in the next one. Raises RuntimeError when a worker
     fails with a mistake of this program, or when workers die again and again.
@@ -143,17 +156,19 @@ def collect(
     with (
         TrajectoryStore(directory / "trajectories.jsonl", "a") as kept,
         TrajectoryStore(directory / "rejected.jsonl", "a") as rejected,
+        TrajectoryStore(directory / VISITED_FILE, "a") as visited,
         Progress("collect", len(jobs), show=show) as progress,
     ):
-        graded = {_key(s.task, s.seed) for store in (kept, rejected) for s in store.summaries() if s.reward is not None}
-        missing = [job for job in jobs if _key(job.task.id, job.seed) not in graded]
+        had = {_key(s.task, s.seed) for store in (kept, rejected) for s in store.summaries() if s.reward is not None}
+        had |= {_key(s.task, s.seed) for s in visited.summaries()}
+        missing = [job for job in jobs if _key(job.task.id, job.seed) not in had]
         known = RegionStore(directory / "regions.jsonl")
-        writer = _Writer(kept, rejected, known, progress, len(jobs), len(jobs) - len(missing))
+        writer = _Writer(kept, rejected, visited, known, progress, len(jobs), len(jobs) - len(missing))
         if missing:
             orders = Orders(directory / "images", mistakes, regions, environments, dict(options or {}))
             queue = JobQueue(missing, slots=workers * environments)
             _Crew(queue, orders, writer).work(min(workers, len(missing)))
-        return _count(jobs, kept, rejected, time.monotonic() - started)
+        return _count(jobs, kept, rejected, visited, time.monotonic() - started)
 
 
 class JobQueue:
@@ -180,6 +195,18 @@ def has_mistake(task: str, seed: int, share: float) -> Random | None:
     return generator if generator.random() < share else None
 
 
+def is_lesson(trajectory: Trajectory) -> bool:
+    """Whether something is learned from it: a demonstration that succeeded, or a page that was looked at."""
+    return trajectory.success or (trajectory.policy == VISIT and not trajectory.environment_failed)
+
+
+def _seen(trajectory: Trajectory) -> list[Observation]:
+    """The screens whose regions come with it."""
+    if trajectory.policy == VISIT:
+        return [] if trajectory.final is None else [trajectory.final]
+    return [step.observation for step in trajectory.steps]
+
+
 class _Writer:
     """Keeps what workers send: regions before their trajectory, so that no kept demonstration lacks them."""
 
@@ -187,23 +214,24 @@ class _Writer:
         self,
         kept: TrajectoryStore,
         rejected: TrajectoryStore,
+        visited: TrajectoryStore,
         regions: RegionStore,
         progress: Progress,
         total: int,
         before: int,
     ) -> None:
-        self.kept, self.rejected, self.regions, self.progress = kept, rejected, regions, progress
+        self.kept, self.rejected, self.visited, self.regions, self.progress = kept, rejected, visited, regions, progress
         self.total, self.before, self.done = total, before, before
         self.failed = 0
         self.started = time.monotonic()
 
     def keep(self, demonstration: Demonstration) -> None:
         trajectory, regions = demonstration
-        if trajectory.success:
-            for step, seen in zip(trajectory.steps, regions, strict=False):
-                if step.observation.screenshot is not None and seen is not None:
-                    self.regions.append(step.observation.screenshot, seen)
-            self.kept.append(trajectory)
+        if is_lesson(trajectory):
+            for observation, seen in zip(_seen(trajectory), regions, strict=False):
+                if observation.screenshot is not None and seen is not None:
+                    self.regions.append(observation.screenshot, seen)
+            (self.visited if trajectory.policy == VISIT else self.kept).append(trajectory)
         else:
             attempt = sum(f"{trajectory.id}~{number}" in self.rejected for number in range(100))
             self.rejected.append(replace(trajectory, id=f"{trajectory.id}~{attempt}"))
@@ -278,14 +306,21 @@ class _Crew:
         self._hire()
 
 
-def _count(jobs: Sequence[EpisodeJob], kept: TrajectoryStore, rejected: TrajectoryStore, seconds: float) -> Collected:
+def _count(
+    jobs: Sequence[EpisodeJob], kept: TrajectoryStore, rejected: TrajectoryStore, visited: TrajectoryStore, seconds: float
+) -> Collected:
     collected = Collected(seconds=seconds)
     good = {_key(summary.task, summary.seed) for summary in kept.summaries()}
+    looked_at = {_key(summary.task, summary.seed) for summary in visited.summaries()}
     bad = {_key(summary.task, summary.seed) for summary in rejected.summaries() if summary.reward is not None}
     for job in jobs:
         key = _key(job.task.id, job.seed)
-        counter = collected.kept if key in good else collected.rejected if key in bad else collected.missing
-        counter[job.task.id] += 1
+        for keys, counter in ((good, collected.kept), (bad, collected.rejected), (looked_at, collected.visited)):
+            if key in keys:
+                counter[job.task.id] += 1
+                break
+        else:
+            collected.missing[job.task.id] += 1
     return collected
 
 
@@ -358,6 +393,8 @@ class _Workplace:
                 self.environments[kind][place] = mine[0]
 
     async def _play(self, environment: Environment, job: EpisodeJob) -> Demonstration:
+        if job.group == VISIT:
+            return await look_at(environment, job.task, job.seed, limits=Limits(), known=self.known)
         mistakes = has_mistake(job.task.id, job.seed, self.orders.mistakes)
         return await run_demonstration(
             environment,
@@ -373,8 +410,8 @@ class _Workplace:
     def _send(self, demonstration: Demonstration) -> None:
         self.connection.send(("demonstration", demonstration))
         trajectory, _ = demonstration
-        if self.orders.regions and trajectory.success:  # the parent keeps the regions of those alone
-            self.known |= {step.observation.screenshot.sha256 for step in trajectory.steps if step.observation.screenshot}
+        if self.orders.regions and is_lesson(trajectory):  # the parent keeps the regions of those alone
+            self.known |= {observation.screenshot.sha256 for observation in _seen(trajectory) if observation.screenshot}
 
 
 def _environment_failed(demonstration: Demonstration) -> bool:

@@ -28,6 +28,7 @@ from rich.console import Console
 
 from stepladder.config import ConfigError, to_dict
 from stepladder.data.regions import RegionStore
+from stepladder.data.screen_pool import VISITED_FILE
 from stepladder.envs.browser.catalogue import train_seeds, validation_seeds
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
@@ -45,7 +46,7 @@ from stepladder.stats import Rate, success_rate
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks, task_set_hash
 from stepladder.train.parallel import run_ranks
-from stepladder.types import Limits, Sampling, Trajectory
+from stepladder.types import Limits, Sampling, Step, Trajectory
 
 #: Settings that change how far a run goes and not what its turns come to.
 MAY_CHANGE = ("output", "environments", "turns", "patience")
@@ -232,7 +233,9 @@ def _gather(config: FlywheelConfig, directory: Path, turn: int) -> dict[str, int
     partial, data = directory / "data.partial", directory / "data"
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(before / "images", partial / "images", copy_function=_link)
-    shutil.copyfile(before / "regions.jsonl", partial / "regions.jsonl")
+    for name in ("regions.jsonl", VISITED_FILE):
+        if (before / name).exists():
+            shutil.copyfile(before / name, partial / name)
     with TrajectoryStore(before / "trajectories.jsonl") as old, TrajectoryStore(partial / "trajectories.jsonl", "a") as new:
         known = set()
         for trajectory in old:
@@ -261,16 +264,25 @@ def _in_own_words(trajectory: Trajectory) -> Trajectory:
 
 
 def _take_over(config: FlywheelConfig, directory: Path, data: Path) -> None:
-    """The pictures of everything that was seen in this turn, failures too, and what is where on them: it is known all the same."""
+    """The pictures of everything that was seen in this turn, and what is where on them. Of failures that is known all the same:
+    they join the visited pages."""
     regions, images = RegionStore(data / "regions.jsonl"), ImageStore(directory / "images", cache=0)
     target = ImageStore(data / "images", cache=0)
     for rank in range(config.ranks):
         source = RegionStore(directory / f"regions-{rank}.jsonl")
         for digest in source.digests():
             regions.append(digest, source.get(digest))
-    for trajectory in _stored(config, directory / "rollouts"):
-        for step in trajectory.steps:
-            screen = step.observation.screenshot
-            if screen is not None and screen not in target:
-                target.put(images.get(screen))
-                regions.append(screen, ())
+
+    def has_regions(step: Step) -> bool:
+        screen = step.observation.screenshot
+        return screen is not None and screen in regions and bool(regions.get(screen))
+
+    with TrajectoryStore(data / VISITED_FILE, "a") as visited:
+        for trajectory in _stored(config, directory / "rollouts"):
+            if not trajectory.success and trajectory.id not in visited:
+                visited.append(replace(trajectory, steps=tuple(filter(has_regions, trajectory.steps)), final=None))
+            for step in trajectory.steps:
+                screen = step.observation.screenshot
+                if screen is not None and screen not in target:
+                    target.put(images.get(screen))
+                    regions.append(screen, ())

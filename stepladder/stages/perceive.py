@@ -31,6 +31,8 @@ CONDITIONS = {
     "heldout_sizes": "held-out sizes",
 }
 KINDS: tuple[Kind, ...] = ("grounding", "reading", "state")
+#: Labels that are asked for on one screen which has several.
+LABELS = 2
 #: Screens of training are numbered from 0; those that measure "train" come from here on.
 UNSEEN = 1_000_000
 
@@ -60,36 +62,39 @@ def main(
     show: bool = True,
 ) -> dict[str, dict[str, Rate]]:
     """Kind -> condition -> rate of right answers: a click inside the box, every letter of a word right, the right state; and
-    "letters", the share of single letters that were read (1 - edit distance / length, over all words)."""
+    "labels", grounding of a label on screens that have several (a mean over all questions hides it), and "letters", the share of
+    single letters that were read (1 - edit distance / length, over all words)."""
     images = ImageStore(demonstrations / "images")
     shown = held_out_screens(demonstrations, images, screens, ignore_above)
-    asked = {
-        (kind, condition): [
-            item
-            for number, screen in enumerate(shown[condition])
-            for item in items(screen.image, screen.regions, Random(f"{condition}-{number}-{kind}"), questions, kinds={kind: 1.0})
-        ]
-        for kind in KINDS
-        for condition in CONDITIONS
-    }
+    asked: dict[tuple[str, str], list[Trajectory]] = {}
+    for condition in CONDITIONS:
+        for number, screen in enumerate(shown[condition]):
+            for kind in KINDS:
+                generator = Random(f"{condition}-{number}-{kind}")
+                asked.setdefault((kind, condition), []).extend(
+                    items(screen.image, screen.regions, generator, questions, kinds={kind: 1.0})
+                )
+            found = items(screen.image, screen.regions, Random(f"{condition}-{number}-labels"), 10, kinds={"grounding": 1.0})
+            several = [item for item in found if item.task.check.get("labels", 0) > 1]
+            asked.setdefault(("labels", condition), []).extend(several[:LABELS])
     with (
         open_checkpoint(checkpoint, images, "perception") as (policy, agent),
         Progress("perception", sum(map(len, asked.values())), show=show) as progress,
     ):
         answers = asyncio.run(_answer_all(asked, policy, agent, progress))
-    table: dict[str, dict[str, Rate]] = {name: {} for name in (*KINDS, "letters")}
-    for (kind, condition), scored in answers.items():
-        table[kind][CONDITIONS[condition]] = success_rate(round(sum(values["correct"] for values in scored)), len(scored))
-        if kind == "reading":
-            lengths = [len(item.task.check["text"]) for item in asked[kind, condition]]
+    table: dict[str, dict[str, Rate]] = {name: {} for name in (*KINDS, "labels", "letters")}
+    for (name, condition), scored in answers.items():
+        table[name][CONDITIONS[condition]] = success_rate(round(sum(values["correct"] for values in scored)), len(scored))
+        if name == "reading":
+            lengths = [len(item.task.check["text"]) for item in asked[name, condition]]
             letters = sum(values["characters"] * length for values, length in zip(scored, lengths, strict=True))
             table["letters"][CONDITIONS[condition]] = success_rate(round(letters), sum(lengths))
     return table
 
 
 async def _answer_all(
-    asked: Mapping[tuple[Kind, str], Sequence[Trajectory]], policy: Policy, agent: Agent, progress: Progress
-) -> dict[tuple[Kind, str], list[dict[str, float]]]:
+    asked: Mapping[tuple[str, str], Sequence[Trajectory]], policy: Policy, agent: Agent, progress: Progress
+) -> dict[tuple[str, str], list[dict[str, float]]]:
     done = 0
 
     async def answer(item: Trajectory) -> dict[str, float]:

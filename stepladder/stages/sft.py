@@ -46,7 +46,7 @@ class PhaseConfig:
     computes its part in `accumulate` pieces, which changes memory and no result. `practice` of the screenshots are synthetic ones,
     full of words to be found, `visits` are pages whose regions are known without their being part of a demonstration (none where
     there are none), the rest pages of the demonstrations; `copies` rows of text to be copied come on top. The losses are weighted
-    by `ce`, `word`, `letters` and `centre`."""
+    by `ce`, `pointing`, `word`, `letters` and `centre`."""
 
     steps: int
     batch: int
@@ -58,6 +58,7 @@ class PhaseConfig:
     decay: float = 0.4
     max_seconds: float | None = None
     ce: float = 1.0
+    pointing: float = 0.0
     word: float = 0.0
     letters: float = 0.0
     centre: float = 0.0
@@ -184,7 +185,7 @@ def _trainer(name: PhaseName, phase: PhaseConfig, learner: Learner, config: SftC
         head=learner.head,
         schedule=Schedule(phase.steps, phase.warmup, phase.decay),
         optimizer=OptimizerConfig(lr=phase.lr),
-        weights=LossWeights(ce=phase.ce, word=phase.word, letters=phase.letters, centre=phase.centre),
+        weights=LossWeights(ce=phase.ce, pointing=phase.pointing, word=phase.word, letters=phase.letters, centre=phase.centre),
         trainable=TRAINED_PARTS[name],
         autocast=config.bf16,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -15,7 +15,7 @@ from stepladder.config import ConfigError
 from stepladder.data.copying import Copying
 from stepladder.data.demonstrations import VALIDATION_SHARE, Demonstrations
 from stepladder.data.regions import RegionStore
-from stepladder.data.screen_pool import HELD_OUT_SPLITS, Screen, ScreenPool, VisitedScreens, page_screen
+from stepladder.data.screen_pool import HELD_OUT_SPLITS, VISITED_FILE, Screen, ScreenPool, VisitedScreens, page_screen
 from stepladder.data.vocabulary import CALL_FRAGMENTS, label_words, screen_words, tokenizer_corpus
 from stepladder.images import ImageStore
 from stepladder.models.attention import use_attention
@@ -29,7 +29,7 @@ from stepladder.models.vision import use_batched_vision
 from stepladder.store import TrajectoryStore
 from stepladder.train.mixtures import ActingMixture, CopyingMixture, Kit, LookingMixture, Mixture, Share
 from stepladder.train.trainer import save_state
-from stepladder.types import ImageRef
+from stepladder.types import Trajectory
 
 if TYPE_CHECKING:
     from stepladder.stages.sft import PhaseConfig, PhaseName, SftConfig
@@ -119,10 +119,21 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
     labels = [word for word in label_words(demonstrations) if word in tokens]
     screens = ScreenPool(images, "train", config.screens, size.width, size.height, labels, round(config.ignore_above))
     kit = Kit(renderer, config.agent.build(), head, config.seed, share)
-    shown = demonstrations.screenshots()
-    others = [ImageRef(digest, size.width, size.height) for digest in regions.digests() if digest not in shown]
-    visited = VisitedScreens(others, regions.get, config.ignore_above)
+    visited = VisitedScreens(
+        _visits(directory),
+        regions.get,
+        known=demonstrations.screenshots(),
+        weights=config.weights,
+        ignore_above=config.ignore_above,
+    )
     return Learner(model.train(), head, renderer, kit, demonstrations, screens, visited)
+
+
+def _visits(directory: Path) -> Iterator[Trajectory]:
+    path = directory / VISITED_FILE
+    if path.exists():
+        with TrajectoryStore(path) as store:
+            yield from store
 
 
 def build_mixture(name: PhaseName, phase: PhaseConfig, learner: Learner, config: SftConfig) -> Mixture:
@@ -181,4 +192,6 @@ def _perception(phase: PhaseConfig, learner: Learner, config: SftConfig) -> Look
     for split in HELD_OUT_SPLITS:
         unseen = ScreenPool(pool.images, split, HELD_OUT_SCREENS, pool.width, pool.height, pool.known, pool.top)
         held_out[split] = [unseen[number] for number in range(len(unseen))]
-    return LookingMixture(learner.kit, page, pool, held_out, phase.batch, phase.practice)
+    visits = phase.visits if len(learner.visited) else 0
+    others = [pool.draw] * phase.practice + [learner.visited.draw] * visits
+    return LookingMixture(learner.kit, [*others, *[page] * (phase.batch - len(others))], held_out)

@@ -26,10 +26,10 @@ class Batch:
 
     tokens int64[R, S], positions int64[3, R, S], attention bool[R, 1, S, S], image_mask bool[R, S]; for trained token n: `source`
     int64[N] indexes the flattened [R * S] states that predict it, `targets` int64[N], and `token_fields`, float32[N] each, are the
-    fields of `sample.TOKEN_FIELDS`; `reply_lengths` int64[replies] count the trained tokens of one reply after another, so
-    that the N tokens fall into replies; `pixel_values` and `grid` of the distinct pictures, and `visual_index` int64[V] that puts
-    their visual tokens in reading order (None: they are in reading order as they are). `images` are the distinct pictures,
-    and `order` says which of the samples given stands first, second, ...
+    fields of `sample.TOKEN_FIELDS` ("looks_at" as a column of the row); `reply_lengths` int64[replies] count the trained tokens of
+    one reply after another, so that the N tokens fall into replies; `pixel_values` and `grid` of the distinct pictures, and
+    `visual_index` int64[V] that puts their visual tokens in reading order (None: they are in reading order as they are). `images`
+    are the distinct pictures, and `order` says which of the samples given stands first, second, ...
     """
 
     tokens: Tensor
@@ -118,6 +118,7 @@ def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) 
             reply_lengths.append(_run_lengths(sample.turns[trained]))
             for name, values in fields.items():
                 values.append(getattr(sample, name)[trained])
+            fields["looks_at"][-1] = _columns(sample, fields["looks_at"][-1], start)
             start = end
     distinct = tuple(dict.fromkeys(pictures))
     pixel_values, grid = renderer.pixels(distinct) if distinct else (None, None)
@@ -157,6 +158,15 @@ def pictures_only(images: Sequence[ImageRef], renderer: Renderer) -> Batch:
         visual_index=None,
         order=(),
     )
+
+
+def _columns(sample: Sample, looks_at: FloatArray, start: int) -> FloatArray:
+    """Numbers of the sample's visual tokens as columns of the row in which the sample stands from `start` on."""
+    if not sample.spans:
+        return looks_at
+    columns = np.concatenate([np.arange(first, first + count) for first, count in sample.spans]) + start
+    known = np.isfinite(looks_at)
+    return np.where(known, columns[np.where(known, looks_at, 0).astype(np.int64)], np.nan).astype(np.float32)
 
 
 def _run_lengths(turns: IntArray) -> npt.NDArray[np.int64]:

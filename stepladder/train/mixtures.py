@@ -120,7 +120,7 @@ class CopyingMixture:
 
 
 class LookingMixture:
-    """Pictures only: the perception head on real pages, drawn by `page`, and on `practice` synthetic screens an update.
+    """Pictures only: the perception head on one screen of every source in `sources` an update.
 
     `held_out` names lists of screens to be scored.
     """
@@ -130,21 +130,16 @@ class LookingMixture:
     def __init__(
         self,
         kit: Kit,
-        page: Callable[[Random], Screen],
-        screens: ScreenPool,
+        sources: Sequence[Callable[[Random], Screen]],
         held_out: Mapping[str, Sequence[Screen]],
-        batch: int,
-        practice: int,
     ) -> None:
-        self.kit, self.page, self.screens, self.held_out = kit, page, screens, held_out
-        self.batch, self.practice = batch, practice
+        self.kit, self.sources, self.held_out = kit, sources, held_out
 
     def micro_batches(self, step: int) -> list[MicroBatch]:
         random = self.kit.random("looking", step)
-        shown = [self.screens.draw if number < self.practice else self.page for number in range(self.batch)]
-        seeds = [random.getrandbits(32) for _ in shown]
-        pieces = self.kit.pieces(range(self.batch))
-        return [self._looked_at([shown[i](Random(seeds[i])) for i in piece]) for piece in pieces]
+        seeds = [random.getrandbits(32) for _ in self.sources]
+        pieces = self.kit.pieces(range(len(self.sources)))
+        return [self._looked_at([self.sources[i](Random(seeds[i])) for i in piece]) for piece in pieces]
 
     def score(self, trainer: Trainer) -> dict[str, float]:
         assert self.kit.head is not None

@@ -39,6 +39,7 @@ TOKEN_FIELDS: dict[str, float] = {
     "ref_logprobs": np.nan,
     "values": np.nan,
     "returns": np.nan,
+    "looks_at": np.nan,
 }
 
 
@@ -50,7 +51,8 @@ class Sample:
 
     float32[T] each: the weights `w_ce`, `w_pg`, `w_kl` of the token in the three losses; `logprobs` of the behaviour policy;
     `advantages`; `ref_logprobs` of the reference or teacher; `values` as the critic saw them before the update, and their
-    `returns` (NaN where there is none)."""
+    `returns`; `looks_at`, for the digits of a place that is clicked, the visual token in which the place lies, counted over all
+    pictures (NaN where there is none)."""
 
     tokens: IntArray
     positions: npt.NDArray[np.int64]
@@ -65,6 +67,7 @@ class Sample:
     ref_logprobs: FloatArray
     values: FloatArray
     returns: FloatArray
+    looks_at: FloatArray
     images: tuple[ImageRef, ...] = ()
     spans: Spans = ()
     key: str = ""
@@ -87,9 +90,11 @@ def from_reply(
     spans: Spans | None = None,
     logprobs: FloatArray | None = None,
     credit: Credit = IMITATION,
+    looks_at: int | None = None,
     key: str = "",
 ) -> Sample:
     """One prompt and one reply int32[C]. With `prompt` and `spans` as recorded at sampling time nothing is rendered again.
+    `looks_at` is the visual token, counted over all pictures of the prompt, at which the reply clicks.
 
     Raises ValueError for a credit whose arrays are not as long as the reply.
     """
@@ -104,6 +109,8 @@ def from_reply(
         fields[name][len(prompt) :] = value
     if logprobs is not None:
         fields["logprobs"][len(prompt) :] = logprobs
+    if looks_at is not None:
+        fields["looks_at"][len(prompt) :][np.isin(reply, renderer.digit_ids)] = looks_at
     turns = np.full(len(tokens), -1, dtype=np.int32)
     turns[len(prompt) :] = 0
     return Sample(
@@ -141,6 +148,7 @@ def from_step(
             spans=step.prompt.image_spans,
             logprobs=step.completion.logprobs,
             credit=credit,
+            looks_at=_clicked(renderer, step.prompt.messages, step),
             key=key,
         )
     if step.action is None:
@@ -149,7 +157,18 @@ def from_step(
         )
     messages = agent.prompt(task, steps[:index], step.observation)
     reply = renderer.reply(agent.format(step.thought, step.action, step.observation))
-    return from_reply(renderer, messages, reply, credit=credit, key=key)
+    return from_reply(renderer, messages, reply, credit=credit, looks_at=_clicked(renderer, messages, step), key=key)
+
+
+def _clicked(renderer: Renderer, messages: Sequence[Message], step: Step) -> int | None:
+    """The visual token, counted over all pictures of `messages`, in which the step's click lies; None for an action without one
+    place, and where the messages do not end with the step's own screenshot."""
+    pictures = [image for message in messages for image in message.images]
+    action, screen = step.action, step.observation.screenshot
+    if action is None or action.x is None or action.y is None or action.x2 is not None or pictures[-1:] != [screen]:
+        return None
+    before = sum(renderer.visual_tokens(picture) for picture in pictures[:-1])
+    return before + renderer.visual_token_at(pictures[-1], action.x, action.y)
 
 
 def merge_turns(samples: Iterable[Sample]) -> list[Sample]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,14 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.algos.objective import COUNTS, PolicyObjective, SampledTokens, policy_terms
 from stepladder.algos.ops import MAXIMA, entropy
+from stepladder.models.attention import NAME as ATTENTION
+from stepladder.models.attention import watch
 from stepladder.models.forward import Visual, token_logits, token_logprobs
 from stepladder.models.heads import PerceptionHead, ValueHead, VisualTargets
 from stepladder.models.vision import encode_images
 from stepladder.train.batch import Batch
 from stepladder.train.optimizer import OptimizerConfig, Schedule, build_optimizers, set_rate
+from stepladder.train.pointing import pointing_loss
 from stepladder.train.scoring import predicting_states
 
 
@@ -46,6 +50,7 @@ class MicroBatch:
         counts = self.visual.counts() if self.visual is not None else {}
         if self.text:
             counts["ce"] = float(self.batch.field("w_ce").sum())
+            counts["pointing"] = float(self.batch.field("looks_at").isfinite().sum())
             counts |= self._counts_of_replies()
         return counts
 
@@ -62,13 +67,15 @@ class MicroBatch:
 @dataclass(frozen=True)
 class LossWeights:
     """Weights of the terms: `ce`, `pg` and `kl` on reply tokens, each times the token's own weight; `entropy` is rewarded; `value`
-    of the critic; `word`, `letters` and `centre` of the perception head."""
+    of the critic; `pointing` of attention to what is clicked (`train.pointing`); `word`, `letters` and `centre` of the perception
+    head."""
 
     ce: float = 1.0
     pg: float = 1.0
     kl: float = 1.0
     entropy: float = 0.0
     value: float = 0.5
+    pointing: float = 0.0
     word: float = 0.0
     letters: float = 0.0
     centre: float = 0.0
@@ -109,6 +116,8 @@ class Trainer:
                 learning.append((name, parameter))
         if not learning:
             raise ValueError(f"nothing to train: no parameter name starts with any of {', '.join(self.trainable)}")
+        if self.weights.pointing and self.model.model.language_model.config._attn_implementation != ATTENTION:
+            raise ValueError("the pointing loss sees the attention of models alone that `use_attention` was called on")
         self._learning = learning
         self.optimizers = build_optimizers(learning, self.optimizer)
 
@@ -164,7 +173,11 @@ class Trainer:
                 losses |= {name: value / counts[name] for name, value in terms.items() if counts[name]}
             if not micro_batch.text:
                 return losses, {}
-            states = predicting_states(self.model, batch, visual)
+            pointing = self.weights.pointing != 0 and counts["pointing"] > 0
+            with watch(self.model) if pointing else nullcontext() as watched:
+                states = predicting_states(self.model, batch, visual)
+            if watched is not None:
+                losses["pointing"] = pointing_loss(watched, batch) / counts["pointing"]
             if not any(counts[name] for name in COUNTS):
                 logprobs = token_logprobs(self.model, states, batch.targets)
                 return losses | {"ce": -(batch.field("w_ce") * logprobs).sum() / max(counts["ce"], 1e-9)}, {}
@@ -223,7 +236,7 @@ class Trainer:
     # ------------------------------------------------------------------ ranks
 
     def _global_counts(self, micro_batches: Sequence[MicroBatch]) -> dict[str, float]:
-        counts = dict.fromkeys(("ce", "word", "letters", "centre", *COUNTS), 0.0)
+        counts = dict.fromkeys(("ce", "pointing", "word", "letters", "centre", *COUNTS), 0.0)
         for micro_batch in micro_batches:
             for name, number in micro_batch.counts().items():
                 counts[name] += number
