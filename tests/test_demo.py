@@ -21,6 +21,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoConfig:
         output=tmp_path_factory.mktemp("demo") / "run",
         tasks="forms:login,click-button",
         demonstrations=60,
+        visits=6,
         episodes=3,
         baseline_episodes=2,
         untrained_episodes=1,

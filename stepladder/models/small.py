@@ -16,7 +16,7 @@ class SmallModel:
     hidden: int = 192
     layers: int = 2
     heads: int = 4
-    key_value_heads: int = 2
+    key_value_heads: int = 4
     vision_hidden: int = 128
     vision_layers: int = 3
     vision_heads: int = 4

@@ -1,8 +1,8 @@
 """The whole line in one command: demonstrations, a small Qwen3-VL from random weights, perception, behaviour cloning, evaluation;
-and if asked for, further up the ladder: the data flywheel, reinforcement learning, an evaluation after each rung.
+then further up the ladder: the data flywheel, reinforcement learning, an evaluation after each rung.
 
-    stepladder demo                      # or: make demo
-    stepladder demo --set last=rl        # goes on from there
+    stepladder demo                                    # or: make demo
+    stepladder demo --set last=behaviour_cloning       # stops there; without `last` it goes on later
 
 Every phase is resumable: interrupt it, start it again, and it goes on where it was. The report lies in runs/demo/report.html.
 """
@@ -22,11 +22,15 @@ from stepladder.run import Phase, Run
 from stepladder.stages import collect, demo_report, evaluate, flywheel, perceive, rl, sft
 from stepladder.stages.rl_config import RlConfig
 from stepladder.tasks import load_tasks, task_set_hash
+from stepladder.train.optimizer import OptimizerConfig
 
 #: The page is 210 pixels high; 224 is the next multiple of the 32 pixels of a visual token, so the model sees every pixel as it is.
 SCREEN = {"height": 224}
 #: Tasks that take longer to learn are drawn more often.
 TASK_WEIGHTS = {
+    "bisect-angle": 1.5,
+    "choose-list": 2.0,
+    "circle-center": 1.3,
     "click-button": 3.0,
     "click-button-sequence": 3.0,
     "click-collapsible-nodelay": 1.5,
@@ -34,10 +38,12 @@ TASK_WEIGHTS = {
     "click-dialog-2": 1.5,
     "click-tab": 1.5,
     "click-test": 0.7,
-    "click-test-2": 2.0,
-    "click-test-transfer": 2.0,
+    "click-test-2": 1.5,
+    "click-test-transfer": 1.5,
     "click-widget": 3.0,
+    "copy-paste": 1.3,
     "enter-text-dynamic": 1.5,
+    "enter-time": 1.3,
     "focus-text": 0.6,
     "form-sequence-2": 1.5,
     "login-user": 1.3,
@@ -56,24 +62,29 @@ LastRung = Literal["behaviour_cloning", "flywheel", "rl"]
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """`demonstrations` training seeds of each task are acted out; `episodes` held-out seeds of each are evaluated after every rung,
-    the first `baseline_episodes` of them by the baselines and the first `untrained_episodes` before training, where nothing
-    succeeds and every reply runs to its token limit. `seed` is that of the weights, of the order of the data and of sampling.
-    `last` is the last rung that is climbed: "behaviour_cloning", or on to the "flywheel" and to "rl"."""
+    """`demonstrations` training seeds of each task are acted out, and `visits` others only looked at; `episodes` held-out seeds of
+    each are evaluated after every rung, the first `baseline_episodes` of them by the baselines and the first `untrained_episodes`
+    before training, where nothing succeeds and every reply runs to its token limit. `seed` is that of the weights, of the order of
+    the data and of sampling. `last` is the last rung that is climbed: "behaviour_cloning", "flywheel" or "rl"."""
 
     output: Path = Path("runs/demo")
     tasks: str = "miniwob@demo"
     seed: int = 0
-    last: LastRung = "behaviour_cloning"
-    demonstrations: int = 250
+    last: LastRung = "rl"
+    demonstrations: int = 100
+    visits: int = 300
     episodes: int = 50
-    baseline_episodes: int = 20
-    untrained_episodes: int = 10
+    baseline_episodes: int = 10
+    untrained_episodes: int = 5
     max_tokens: int = 48
     screens: int = 60
     sft: sft.SftConfig = field(default_factory=lambda: sft.SftConfig(weights=TASK_WEIGHTS))
-    flywheel: flywheel.FlywheelConfig = field(default_factory=flywheel.FlywheelConfig)
-    rl: RlConfig = field(default_factory=RlConfig)
+    flywheel: flywheel.FlywheelConfig = field(default_factory=lambda: flywheel.FlywheelConfig(turns=1, starts=50, attempts=1))
+    rl: RlConfig = field(
+        default_factory=lambda: RlConfig(
+            updates=24, groups=12, rounds=1, optimizer=OptimizerConfig(lr=5e-4, adam_lr=3e-4), evaluate_every=12, save_every=12
+        )
+    )
 
 
 def main(config: DemoConfig, show: bool = True) -> Path:
@@ -96,12 +107,12 @@ def main(config: DemoConfig, show: bool = True) -> Path:
 
         phase(
             "collect",
-            "Demonstrations: scripts act out the tasks in Chromium (about a minute and a half)",
+            "Demonstrations: scripts act out the tasks in Chromium; further pages are looked at (about three minutes)",
             lambda record: _collect(config, record, show, console),
         )
         phase(
             "sft",
-            "Training from random weights: copying, perception, behaviour cloning (about nine minutes)",
+            "Training from random weights: copying, perception, behaviour cloning (about twelve minutes)",
             lambda _: _clone(config, show),
         )
         phase(
@@ -109,7 +120,7 @@ def main(config: DemoConfig, show: bool = True) -> Path:
             "Perception on words, fonts and sizes never seen (some seconds)",
             lambda record: _perceive(config, record, show),
         )
-        phase("baselines", "Baselines on held-out seeds (about a minute and a half)", lambda _: _baselines(config, show))
+        phase("baselines", "Baselines on held-out seeds (about a minute)", lambda _: _baselines(config, show))
         measure("behaviour_cloning", "Evaluation on held-out seeds (about a minute)")
         if config.last in ("flywheel", "rl"):
             phase("flywheel", "Flywheel: it plays, keeps its successes, learns from them", lambda _: _turn(config, show))
@@ -130,12 +141,18 @@ def policy_of(config: DemoConfig, name: str) -> str:
 
 def _collect(config: DemoConfig, record: Phase, show: bool, console: Console) -> None:
     settings = collect.CollectConfig(
-        tasks=config.tasks, output=config.output / "collect", episodes=config.demonstrations, options=SCREEN
+        tasks=config.tasks,
+        output=config.output / "collect",
+        episodes=config.demonstrations,
+        visits=config.visits,
+        options=SCREEN,
     )
     collected = collect.main(settings, show)
     kept, rejected = collected.kept.total(), collected.rejected.total()
     record.result |= {"kept": kept, "rejected": rejected, "missing": collected.missing.total()}
-    console.print(f"  {kept} demonstrations kept, {rejected} failed and left out")
+    visited = collected.visited.total()
+    record.result["visited"] = visited
+    console.print(f"  {kept} demonstrations kept, {rejected} failed and left out; {visited} pages looked at")
 
 
 def _clone(config: DemoConfig, show: bool) -> None:

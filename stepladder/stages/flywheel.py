@@ -55,7 +55,7 @@ MAY_CHANGE = ("output", "environments", "turns", "patience")
 def training() -> sft.SftConfig:
     """How a turn trains: behaviour cloning alone, from weights that can act already."""
     off = sft.PhaseConfig(steps=0, batch=1, lr=1e-3)
-    cloning = replace(sft.SftConfig().cloning, steps=120, lr=1e-3, score_every=60, practice=2, visits=10)
+    cloning = replace(sft.SftConfig().cloning, steps=160, lr=1e-3, score_every=80, visits=12)
     return sft.SftConfig(copying=off, perception=off, cloning_frozen=off, cloning=cloning)
 
 

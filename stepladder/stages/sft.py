@@ -95,23 +95,26 @@ class SftConfig:
     copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=180, batch=96, lr=3e-3, goal=0.98, score_every=45))
     perception: PhaseConfig = field(
         default_factory=lambda: PhaseConfig(
-            steps=450, batch=32, practice=12, lr=3e-3, goal=0.95, score_every=90, ce=0.0, word=1.0, centre=4.0
+            steps=450, batch=32, visits=20, lr=3e-3, goal=0.95, score_every=90, ce=0.0, word=1.0, centre=4.0
         )
     )
     cloning_frozen: PhaseConfig = field(
-        default_factory=lambda: PhaseConfig(steps=220, batch=34, practice=18, copies=12, lr=2e-3, decay=0.0, score_every=110)
+        default_factory=lambda: PhaseConfig(
+            steps=220, batch=34, visits=18, copies=12, lr=2e-3, decay=0.0, score_every=110, pointing=0.3
+        )
     )
     cloning: PhaseConfig = field(
         default_factory=lambda: PhaseConfig(
             steps=620,
             batch=38,
-            practice=6,
+            visits=14,
             copies=8,
             lr=2e-3,
             warmup=10,
             decay=0.9,
             goal=0.97,
             score_every=124,
+            pointing=0.3,
             word=0.3,
             centre=1.2,
         )
