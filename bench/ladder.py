@@ -1,6 +1,6 @@
 """Is learning from its own clicks worth more than the same minutes of more behaviour cloning?
 
-    stepladder demo --set last=rl --set seed=0 --output runs/demo-0
+    stepladder demo --set seed=0 --output runs/demo-0
     python bench/ladder.py runs/demo-0 [runs/demo-1 ...]
 
 For each finished demo: the checkpoint of its behaviour cloning learns on, from the same demonstrations, for as many seconds as the
