@@ -59,7 +59,7 @@ def test_the_report_holds_rungs_baselines_and_perception(demo: DemoConfig) -> No
         "oracle": (1.0, 4),
     }
     assert report["baselines"]["random"]["n"] == 4
-    assert set(report["perception"]) == {"grounding", "reading", "state", "letters"}
+    assert set(report["perception"]) == {"grounding", "labels", "reading", "state", "letters"}
     assert report["seconds"] >= cloned["seconds"]
 
 

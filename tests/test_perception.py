@@ -90,6 +90,14 @@ def test_what_can_be_used_is_asked_for_first() -> None:
         assert asked == {'Click on "Open".', 'Click on "Close".'}
 
 
+def test_a_label_among_several_says_how_many_there_are() -> None:
+    text = [Region("dolor", "word", (5.0, 100.0, 40.0, 11.0))]
+    asked = {item.task.instruction: item.task.check.get("labels") for item in of_kind("grounding", [*text, *button("Open", 5, 10)])}
+    assert asked == {'Click on "Open".': 1, 'Click on "dolor".': None, "Click on the button.": None}
+    several = of_kind("grounding", [*text, *button("Open", 5, 10), *button("Close", 5, 50)])
+    assert {item.task.check.get("labels") for item in several} == {2, None}
+
+
 def test_a_part_of_a_widget_is_the_same_place() -> None:
     tab, link = (10.0, 10.0, 60.0, 20.0), (15.0, 12.0, 40.0, 16.0)
     regions = [Region("Home", "word", link, link, "link"), Region("Home", "tab", tab, tab, "tab")]
