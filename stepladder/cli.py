@@ -81,6 +81,8 @@ def collect(
         if found.seconds
         else f"{kept} demonstrations"
     )
+    if found.visited:
+        _say(f"{found.visited.total()} pages looked at")
     for name, counter in (("failed and were left out", found.rejected), ("have no grade, their environment broke", found.missing)):
         if counter:
             _say(f"{sum(counter.values())} {name}: {', '.join(f'{task} {n}' for task, n in counter.most_common())}")

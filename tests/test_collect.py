@@ -121,6 +121,8 @@ def test_visited_pages_are_looked_at_and_nothing_is_done(tmp_path: Path) -> None
     assert (again.visited.total(), again.kept) == (12, found.kept)
     with pytest.raises(ConfigError, match="visits is 5 with regions off"):
         main(replace(config, regions=False), show=False)
+    with pytest.raises(ConfigError, match="go up to 100000; with visits they must end below 100000"):
+        main(replace(config, first=99_999), show=False)
 
 
 def test_known_pictures_are_not_looked_at_again() -> None:

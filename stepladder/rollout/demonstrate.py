@@ -13,6 +13,8 @@ from stepladder.rollout.episode import Deadlines
 from stepladder.types import Action, ImageRef, Limits, Observation, Region, Status, Step, Task, Trajectory
 
 Regions = tuple[Region, ...]
+#: The policy of a trajectory in which a page was looked at and nothing done.
+VISIT = "visit"
 #: What is on a screen; None when that is known already, from elsewhere or from an earlier step.
 Seen = Regions | None
 
@@ -134,7 +136,8 @@ async def look_at(
     environment: Environment, task: Task, seed: int, *, limits: Limits, known: Container[str] = ()
 ) -> tuple[Trajectory, list[Seen]]:
     """A task's first screen and what is where on it; nothing is done and nothing graded. The trajectory has no steps, the screen is
-    its `final` one. Raises TypeError when the environment has no regions."""
+    its `final` one; the list has the regions of that screen, None when its SHA-256 is in `known`, and is empty when the environment
+    failed. Raises TypeError when the environment has no regions."""
     if not isinstance(environment, HasRegions):
         raise TypeError(f"{type(environment).__name__} has no method regions()")
     recorder = _Recorder(environment, limits, True, known)
@@ -150,7 +153,7 @@ async def look_at(
         status, error = "env_error", str(failure)
     shown = getattr(environment, "task", task)
     trajectory = Trajectory(
-        f"{task.id}-{seed}-visit-0", shown, (), recorder.observation, status, None, seed=seed, policy="visit", error=error
+        f"{task.id}-{seed}-{VISIT}-0", shown, (), recorder.observation, status, None, seed=seed, policy=VISIT, error=error
     )
     return trajectory, seen
 

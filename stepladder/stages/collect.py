@@ -38,7 +38,7 @@ from stepladder.images import ImageStore
 from stepladder.interfaces import Environment
 from stepladder.progress import Progress
 from stepladder.rollout.by_task import ByTask
-from stepladder.rollout.demonstrate import Seen, look_at, run_demonstration
+from stepladder.rollout.demonstrate import VISIT, Seen, look_at, run_demonstration
 from stepladder.rollout.group import EpisodeJob, play_many
 from stepladder.rollout.pool import close_environments, open_environments, opener
 from stepladder.run import Run, write_json
@@ -51,8 +51,8 @@ Demonstration = tuple[Trajectory, list[Seen]]
 CHUNK = 20
 #: Settings that change how much is collected, or how quickly, and nothing in what is there.
 MAY_CHANGE = ("output", "workers", "environments", "episodes", "visits")
-#: The group of a job whose page is only looked at, and the first of the seeds of such jobs.
-VISIT, FIRST_VISIT = "visit", 100_000
+#: The first seed of the pages that are only looked at; their jobs have VISIT for a group.
+FIRST_VISIT = 100_000
 #: Workers that may die before the collection gives up.
 MOST_DEATHS = 5
 
@@ -114,6 +114,11 @@ def main(config: CollectConfig, show: bool = True) -> Collected:
         raise ConfigError("workers and environments must be at least 1")
     if config.visits and not config.regions:
         raise ConfigError(f"visits is {config.visits} with regions off; a page is visited for its regions")
+    if config.visits and config.first + config.episodes > FIRST_VISIT:
+        last = config.first + config.episodes - 1
+        raise ConfigError(
+            f"the demonstrations' seeds go up to {last}; with visits they must end below {FIRST_VISIT}, where those begin"
+        )
     tasks = load_tasks(config.tasks, split="train")
     settings = {**vars(config), "output": str(config.output), "task_set": task_set_hash(tasks)}
     jobs = [EpisodeJob(task, seed) for task in tasks for seed in train_seeds(config.episodes, config.first)]

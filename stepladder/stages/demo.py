@@ -107,12 +107,12 @@ def main(config: DemoConfig, show: bool = True) -> Path:
 
         phase(
             "collect",
-            "Demonstrations: scripts act out the tasks in Chromium; further pages are looked at (about three minutes)",
+            "Demonstrations: scripts act out the tasks in Chromium; further pages are looked at (about two minutes)",
             lambda record: _collect(config, record, show, console),
         )
         phase(
             "sft",
-            "Training from random weights: copying, perception, behaviour cloning (about twelve minutes)",
+            "Training from random weights: copying, perception, behaviour cloning (about eleven minutes)",
             lambda _: _clone(config, show),
         )
         phase(
@@ -121,13 +121,21 @@ def main(config: DemoConfig, show: bool = True) -> Path:
             lambda record: _perceive(config, record, show),
         )
         phase("baselines", "Baselines on held-out seeds (about a minute)", lambda _: _baselines(config, show))
-        measure("behaviour_cloning", "Evaluation on held-out seeds (about a minute)")
+        measure("behaviour_cloning", "Evaluation on held-out seeds (about a minute and a half)")
         if config.last in ("flywheel", "rl"):
-            phase("flywheel", "Flywheel: it plays, keeps its successes, learns from them", lambda _: _turn(config, show))
-            measure("flywheel", "Evaluation on the same seeds after the flywheel (about a minute)")
+            phase(
+                "flywheel",
+                "Flywheel: it plays, keeps its successes, learns from them (about four minutes)",
+                lambda _: _turn(config, show),
+            )
+            measure("flywheel", "Evaluation on the same seeds after the flywheel (about a minute and a half)")
         if config.last == "rl":
-            phase("rl", "Reinforcement learning: groups of episodes from equal starts", lambda _: _reinforce(config, show))
-            measure("rl", "Evaluation on the same seeds after reinforcement learning (about a minute)")
+            phase(
+                "rl",
+                "Reinforcement learning: groups of episodes from equal starts (about six minutes)",
+                lambda _: _reinforce(config, show),
+            )
+            measure("rl", "Evaluation on the same seeds after reinforcement learning (about a minute and a half)")
         rungs = list(CHECKPOINTS)[: list(CHECKPOINTS).index(config.last) + 1]
         report = demo_report.write(config.output, run, {name: policy_of(config, name) for name in (*evaluate.BASELINES, *rungs)})
         console.print(f"[bold]Report[/bold]\n  {report}")

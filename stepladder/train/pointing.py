@@ -19,7 +19,10 @@ HEAD = 0
 
 
 def pointing_loss(watched: Watched, batch: Batch) -> Tensor:
-    """Sum, over the trained tokens that look at some visual token, of the negative log attention of HEAD to it."""
+    """Sum (not mean) in nats, over the trained tokens that look at some visual token, of the negative log attention of HEAD to it.
+
+    A scalar, float32, or float64 for a float64 model. `watched` is of a forward pass over this very batch.
+    """
     assert watched.query is not None, "no forward pass was watched"
     assert watched.key is not None, "no forward pass was watched"
     looks_at = batch.field("looks_at")
