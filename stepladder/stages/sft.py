@@ -70,10 +70,9 @@ class PhaseConfig:
 @dataclass(frozen=True)
 class SftConfig:
     """`demonstrations` is a directory that `stepladder collect` wrote; `checkpoint` a Hugging Face directory to start from (None: a
-    small model with random weights and a tokenizer of its own). `questions` perception items accompany every demonstrated step, of
-    which up to `relabels` of a first step ask for another label in the demonstration's own words, and
-    `practice_questions` every one of the `screens` synthetic screens, a share `grounding` of them "where is it", the rest reading
-    and widget states; tasks are drawn by `weights` (1 where not named); `ignore_above` pixels at the top of a page are an
+    small model with random weights and a tokenizer of its own). `questions` perception items accompany every demonstrated step
+    and `practice_questions` every one of the `screens` synthetic screens, a share `grounding` of them "where is it", the rest
+    reading and widget states; tasks are drawn by `weights` (1 where not named); `ignore_above` pixels at the top of a page are an
     instruction area whose words are not listed."""
 
     demonstrations: Path = Path("runs/collect")
@@ -84,7 +83,6 @@ class SftConfig:
     bf16: bool = True
     save_every: int = 100
     questions: int = 4
-    relabels: int = 0
     practice_questions: int = 6
     grounding: float = 0.85
     screens: int = 6000

@@ -165,7 +165,6 @@ def build_mixture(name: PhaseName, phase: PhaseConfig, learner: Learner, config:
         copies=phase.copies,
         visited=learner.visited if len(learner.visited) else None,
         visits=phase.visits,
-        relabels=config.relabels,
         perceive=name == "cloning",
         ignore_above=config.ignore_above,
         kinds={"grounding": config.grounding, "reading": (1 - config.grounding) / 2, "state": (1 - config.grounding) / 2},

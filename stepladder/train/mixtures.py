@@ -14,7 +14,6 @@ from typing import Protocol, TypeVar
 from stepladder.data.copying import Copying
 from stepladder.data.demonstrations import DemonstratedStep, Demonstrations
 from stepladder.data.perception import Kind, items
-from stepladder.data.relabel import relabel
 from stepladder.data.screen_pool import Screen, ScreenPool, Screens, page_screen
 from stepladder.interfaces import Agent
 from stepladder.models.heads import MEASURES, PerceptionHead, VisualTargets
@@ -170,8 +169,7 @@ class ActingMixture:
     """Behaviour cloning: the demonstrated step and, about the same screenshot, `questions` perception items that share its prefix.
 
     `practice` of the `batch` screenshots are synthetic screens and `visits` of them pages of `visited`, with `practice_questions`
-    and nothing to be imitated. Of the questions about a first step up to `relabels` are its instruction with another label
-    (`data.relabel`). `copies` rows of text to be copied come on top, or what was learned about copying is lost again.
+    and nothing to be imitated. `copies` rows of text to be copied come on top, or what was learned about copying is lost again.
     With `perceive` the perception head's losses on the same pictures come along.
     """
 
@@ -192,14 +190,13 @@ class ActingMixture:
         copies: int = 0,
         visited: Screens | None = None,
         visits: int = 0,
-        relabels: int = 0,
         perceive: bool = True,
         ignore_above: float = 0.0,
         kinds: Mapping[Kind, float] | None = None,
     ) -> None:
         self.kit, self.demonstrations, self.screens = kit, demonstrations, screens
         self.batch, self.practice, self.questions, self.practice_questions = batch, practice, questions, practice_questions
-        self.weights, self.perceive, self.relabels = dict(weights), perceive, relabels
+        self.weights, self.perceive = dict(weights), perceive
         self.copying, self.copies = copying, copies if copying is not None else 0
         self.visited, self.visits = visited, visits if visited is not None else 0
         self.ignore_above, self.kinds = ignore_above, kinds
@@ -229,10 +226,9 @@ class ActingMixture:
             own = [self.kit.step_sample(steps[i])] if i < len(steps) else []
             screen = self._screen(steps[i].screenshot) if i < len(steps) else practice[i - len(steps)]
             screens[screen.image] = screen
-            others = self._relabelled(steps[i], screen, Random(seeds[i])) if own else []
-            count = self.questions - len(others) if own else self.practice_questions
+            count = self.questions if own else self.practice_questions
             asked = items(screen.image, screen.regions, Random(seeds[i]), count, kinds=self.kinds)
-            questions = [self.kit.item_sample(item) for item in (*others, *asked)]
+            questions = [self.kit.item_sample(item) for item in asked]
             if own and any(sample.images != own[0].images for sample in questions):  # a history of several pictures
                 samples += own
                 own = []
@@ -243,13 +239,6 @@ class ActingMixture:
             return MicroBatch(batch)
         shown = [screens[image] if image in screens else self._screen(image) for image in batch.images]
         return MicroBatch(batch, join_targets([self.kit.targets(screen) for screen in shown]))
-
-    def _relabelled(self, step: DemonstratedStep, screen: Screen, random: Random) -> list[Trajectory]:
-        """Other wishes for the screen of a first step, each once."""
-        if step.index:
-            return []
-        made = (relabel(step.trajectory, screen.regions, random) for _ in range(self.relabels))
-        return list({item.id: item for item in made if item is not None}.values())
 
     def score(self, trainer: Trainer) -> dict[str, float]:
         return {"exact": exact_share(trainer, self._held_out, self.kit)}

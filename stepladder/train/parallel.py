@@ -77,7 +77,7 @@ def _join(function: Callable[..., None], rank: int, world: int, rendezvous: str,
 def _in_rank(function: Callable[..., None], rank: int, world: int, rendezvous: str, arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
     cores = sorted(_cores())
-    if world <= len(cores):
+    if world == len(cores):  # fewer would share the first cores with those of every other run on the machine
         _stay_on({cores[rank]})
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
