@@ -209,6 +209,28 @@ def test_a_second_start_goes_on_and_plays_nothing_again(
         flywheel.main(replace(config, starts=5), show=False)
 
 
+def test_tasks_that_fail_get_more_of_a_turn(config: FlywheelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(config, output=tmp_path, tasks="forms:click-button,login", starts=4, ranks=1)
+    template = successes(ImageStore(), RegionStore(tmp_path / "none.jsonl"), range(1))[0]
+    with TrajectoryStore(tmp_path / "turn-1" / "validation-0.jsonl", "a") as store:
+        for kind, failures in (("click-button", 0), ("login", 5)):
+            task = replace(template.task, id=f"forms-{kind}")
+            for seed in range(10):
+                store.append(replace(template, id=f"{kind}-{seed}", task=task, seed=seed, reward=float(seed >= failures)))
+    asked: list[Any] = []
+    monkeypatch.setattr(flywheel, "_play_jobs", lambda rank, config, path, checkpoint, jobs, *rest, **more: asked.extend(jobs))
+    flywheel._play(0, 1, config, tmp_path / "turn-1", config.checkpoint, 1)
+    seeds = {kind: sorted({job.seed for job in asked if job.task.id == f"forms-{kind}"}) for kind in ("click-button", "login")}
+    assert {kind: len(found) for kind, found in seeds.items()} == {"click-button": 1, "login": 7}
+    first = config.first + 16
+    assert seeds["login"] == list(range(first, first + 7)), "a turn has four times `starts` seeds of its own"
+    weights = flywheel._weights(replace(config, train=replace(config.train, weights={"forms-login": 3.0})), tmp_path / "turn-1")
+    assert weights == pytest.approx({"forms-click-button": 2 / 7, "forms-login": 3 * 12 / 7})
+    asked.clear()
+    flywheel._play(0, 1, replace(config, focus=0.0), tmp_path / "turn-1", config.checkpoint, 1)
+    assert len({job.seed for job in asked if job.task.id == "forms-click-button"}) == 4
+
+
 def test_the_teacher_plays_in_the_first_turn_alone(config: FlywheelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher = tmp_path / "teacher"
     render = renderer()
@@ -223,6 +245,7 @@ def test_the_teacher_plays_in_the_first_turn_alone(config: FlywheelConfig, tmp_p
     ("change", "message"),
     [
         ({"attempts": 0}, "attempts is 0; it must be at least 1"),
+        ({"focus": -1.0}, "focus is -1.0; it must be at least 0"),
         ({"checkpoint": Path("nowhere")}, "checkpoint: nowhere is no directory"),
         ({"teacher": Path("nobody")}, "teacher: nobody is no directory"),
         ({"options": {"hight": 224}}, "no option 'hight'; did you mean 'height'"),

@@ -17,6 +17,7 @@ It ends when a turn no longer makes the policy better by more than the uncertain
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,6 +35,7 @@ from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
+from stepladder.rollout.focus import MOST, focus, outcomes
 from stepladder.rollout.group import EpisodeJob, group_jobs
 from stepladder.rollout.pool import check_options
 from stepladder.rollout.selection import deeds, select
@@ -63,10 +65,13 @@ def training() -> sft.SftConfig:
 class FlywheelConfig:
     """`checkpoint` plays first, and `demonstrations` (a directory of `stepladder collect`) stay in the training data of every turn.
 
-    A turn plays each of `starts` training seeds of every task, from `first` on and others in every turn, `attempts` times at
-    `temperature`; of one start `per_start` successes are kept, of one task `per_task` (None: all). `validation` episodes of each
-    task measure the policy; after `patience` turns that were not clearly better it ends. `train` are the settings of the training,
-    whose data, checkpoint and output are the turn's own. `ranks` processes play `environments` episodes each at a time.
+    A turn plays `starts` training seeds of a task, from `first` on and others in every turn, `attempts` times at `temperature`; of
+    one start `per_start` successes are kept, of one task `per_task` (None: all). `validation` episodes of each task measure the
+    policy; after `patience` turns that were not clearly better it ends. `focus` above 0 gives tasks that failed more often in
+    validation more of the starts, of which `starts` is then the mean, and more of the training (`rollout.focus`).
+
+    `train` are the settings of the training, whose data, checkpoint and output are the turn's own. `ranks` processes play
+    `environments` episodes each at a time.
 
     A `teacher`, another checkpoint, plays in the place of the student in the first turn. It may speak another dialect: of its
     episodes the actions are learned and not the tokens."""
@@ -81,6 +86,7 @@ class FlywheelConfig:
     starts: int = 40
     attempts: int = 2
     first: int = 10_000
+    focus: float = 1.0
     per_start: int = 1
     per_task: int | None = None
     temperature: float = 1.0
@@ -97,6 +103,8 @@ class FlywheelConfig:
         for name in ("turns", "patience", "starts", "attempts", "per_start", "validation", "ranks", "environments"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not self.focus >= 0:
+            raise ConfigError(f"focus is {self.focus}; it must be at least 0")
         for name in ("checkpoint", "demonstrations"):
             if not getattr(self, name).is_dir():
                 raise ConfigError(f"{name}: {getattr(self, name)} is no directory")
@@ -141,6 +149,7 @@ def main(config: FlywheelConfig, show: bool = True) -> Path:
                     data, output = directory / "data", directory / "sft"
                     agent = AgentOptions.of_checkpoint(checkpoint)
                     settings = replace(config.train, demonstrations=data, output=output, checkpoint=checkpoint, agent=agent)
+                    settings = replace(settings, weights=_weights(config, directory))
                     sft.main(replace(settings, seed=config.seed + turn), show)
     final, partial = config.output / "checkpoint", config.output / "checkpoint.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -161,8 +170,11 @@ def _validate(rank: int, world: int, config: FlywheelConfig, directory: Path, ch
 
 
 def _play(rank: int, world: int, config: FlywheelConfig, directory: Path, checkpoint: Path, turn: int) -> None:
-    seeds = train_seeds(config.starts, config.first + turn * config.starts)
-    starts = [(task, seed) for task in load_tasks(config.tasks, split="train") for seed in seeds]
+    room = math.ceil(MOST * config.starts)
+    seeds = train_seeds(room, config.first + turn * room)
+    share = _focus(config, directory)
+    tasks = load_tasks(config.tasks, split="train")
+    starts = [(task, seed) for task in tasks for seed in seeds[: max(1, round(share.get(task.id, 1.0) * config.starts))]]
     jobs = group_jobs(starts[rank::world], config.attempts, f"turn-{turn}")
     _play_jobs(rank, config, directory / "rollouts", checkpoint, jobs, Sampling(config.temperature, seed=config.seed), regions=True)
 
@@ -216,6 +228,16 @@ def _measured(config: FlywheelConfig, directory: Path) -> Rate:
     if not graded:
         raise EnvironmentFailure(f"no validation episode in {directory} has a grade: the environment failed in all of them")
     return success_rate(sum(graded), len(graded))
+
+
+def _focus(config: FlywheelConfig, directory: Path) -> dict[str, float]:
+    """How much of this turn each task gets, 1 on average: its validation tells."""
+    return focus(outcomes(_stored(config, directory / "validation")), config.focus)
+
+
+def _weights(config: FlywheelConfig, directory: Path) -> dict[str, float]:
+    share, given = _focus(config, directory), config.train.weights
+    return {task: given.get(task, 1.0) * share.get(task, 1.0) for task in {**given, **share}}
 
 
 def _stored(config: FlywheelConfig, path: Path) -> Iterable[Trajectory]:

@@ -38,6 +38,7 @@ from stepladder.policies.local import LocalPolicy
 from stepladder.progress import Progress
 from stepladder.rollout.curriculum import Curriculum
 from stepladder.rollout.expansion import Expansion
+from stepladder.rollout.focus import outcomes
 from stepladder.rollout.group import EpisodeJob, group_jobs
 from stepladder.rollout.pool import check_options
 from stepladder.rollout.replay import Replay
@@ -262,18 +263,24 @@ class _RankLoop:
             self.replay.add(summary.task, summary.seed, summary.id)
 
     async def _validate(self) -> dict[str, float]:
-        """Greedy success on the validation seeds; better weights than ever before are kept."""
+        """Greedy success on the validation seeds; better weights than ever before are kept. The first one, before anything was
+        played, also tells the curriculum which tasks are solved already."""
         if not self.config.validation:
             return {}
         began = time.monotonic()
         starts = [(task, seed) for task in self.tasks for seed in validation_seeds(self.config.validation)]
         trajectories = await self.player.greedily(group_jobs(starts[self.rank :: self.world], 1, "validation"))
-        graded = [trajectory.success for trajectory in trajectories if not trajectory.environment_failed]
-        counts = self.learner.trainer.sum_over_ranks({"n": float(len(graded)), "hits": float(sum(graded))})
-        if not counts["n"]:
+        found: dict[str, list[bool]] = {}
+        for rank in gather(outcomes(trajectories)):
+            for task, results in rank.items():
+                found.setdefault(task, []).extend(results)
+        graded = [success for results in found.values() for success in results]
+        if not graded:
             raise EnvironmentFailure("no validation episode has a grade: the environment failed in all of them")
-        success = counts["hits"] / counts["n"]
+        success = sum(graded) / len(graded)
         standing = self.standing
+        if standing.update == 0:
+            self.curriculum.update({task: [sum(results) / len(results)] for task, results in found.items()})
         standing.stale += 1
         if success > standing.best:
             standing.best, standing.best_update, standing.stale = success, standing.update, 0
