@@ -1,0 +1,71 @@
+"""Every algorithm turns a careless policy, which clicks on any button, into one that does as the instruction says.
+
+Chance alone gives about a quarter. Success is that of the sampled episodes, on the starts that are played; what the policy knew
+before is in the first update's, played before any weight has changed.
+"""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import pytest
+import torch
+from careless import KINDS, SEEDS, imitate
+
+from stepladder.algos import ALGORITHMS, algorithm_class
+from stepladder.run import read_metrics
+from stepladder.stages.rl import main
+from stepladder.stages.rl_config import RlConfig
+from stepladder.train.optimizer import OptimizerConfig
+
+#: Checked after so many updates; more only for those that are not there yet.
+UPDATES = (35, 45, 60, 80)
+LAST = 3
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return imitate(tmp_path_factory.mktemp("careless"), careless=True)
+
+
+@pytest.fixture(scope="module")
+def teacher(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return imitate(tmp_path_factory.mktemp("teacher"), careless=False, checkpoint=start, updates=80)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_it_learns_to_choose(name: str, start: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    success: list[float] = []
+    for updates in UPDATES:
+        settings = RlConfig(
+            checkpoint=start,
+            tasks="forms:" + ",".join(KINDS),
+            output=tmp_path / "rl",
+            algo=algorithm_class(name)(),
+            teacher=request.getfixturevalue("teacher") if name == "opd" else None,
+            ranks=1,
+            bf16=False,
+            updates=updates,
+            groups=len(KINDS) * len(SEEDS),
+            group_size=16,
+            rounds=1,
+            expand=False,
+            curriculum=0.0,
+            first=SEEDS.start,
+            seeds=len(SEEDS),
+            max_tokens=40,
+            environments=64,
+            options={"height": 224},
+            optimizer=OptimizerConfig(lr=1e-3, adam_lr=5e-4),
+            warmup=3,
+            validation=0,
+            save_every=1000,
+        )
+        main(settings, show=False)
+        success = [record["reward"] for record in read_metrics(tmp_path / "rl")]
+        if statistics.mean(success[-LAST:]) > 0.9:
+            break
+    assert success[0] < 0.4, success
+    assert statistics.mean(success[-LAST:]) > 0.9, success
