@@ -14,7 +14,7 @@ class SmallModel:
     `screen` is the largest screenshot side in pixels that learned positions are made for."""
 
     hidden: int = 192
-    layers: int = 2
+    layers: int = 3
     heads: int = 4
     key_value_heads: int = 4
     vision_hidden: int = 128

@@ -28,7 +28,6 @@ from stepladder.train.optimizer import OptimizerConfig
 SCREEN = {"height": 224}
 #: Tasks that take longer to learn are drawn more often.
 TASK_WEIGHTS = {
-    "bisect-angle": 1.5,
     "choose-list": 2.0,
     "circle-center": 1.3,
     "click-button": 3.0,
@@ -39,7 +38,6 @@ TASK_WEIGHTS = {
     "click-tab": 1.5,
     "click-test": 0.7,
     "click-test-2": 1.5,
-    "click-test-transfer": 1.5,
     "click-widget": 3.0,
     "copy-paste": 1.3,
     "enter-text-dynamic": 1.5,
@@ -60,6 +58,25 @@ CHECKPOINTS = {
 LastRung = Literal["behaviour_cloning", "flywheel", "rl"]
 
 
+def _turn_settings() -> flywheel.FlywheelConfig:
+    settings = flywheel.FlywheelConfig(turns=1, starts=60, attempts=1)
+    return replace(settings, train=replace(settings.train, cloning=replace(settings.train.cloning, steps=240)))
+
+
+def _rl_settings() -> RlConfig:
+    return RlConfig(
+        updates=10,
+        groups=16,
+        rounds=1,
+        optimizer=OptimizerConfig(lr=3e-4, adam_lr=2e-4),
+        warmup=2,
+        decay=0.6,
+        evaluate_every=5,
+        validation=10,
+        save_every=5,
+    )
+
+
 @dataclass(frozen=True)
 class DemoConfig:
     """`demonstrations` training seeds of each task are acted out, and `visits` others only looked at; `episodes` held-out seeds of
@@ -71,7 +88,7 @@ class DemoConfig:
     tasks: str = "miniwob@demo"
     seed: int = 0
     last: LastRung = "rl"
-    demonstrations: int = 100
+    demonstrations: int = 60
     visits: int = 300
     episodes: int = 50
     baseline_episodes: int = 10
@@ -79,12 +96,8 @@ class DemoConfig:
     max_tokens: int = 48
     screens: int = 60
     sft: sft.SftConfig = field(default_factory=lambda: sft.SftConfig(weights=TASK_WEIGHTS))
-    flywheel: flywheel.FlywheelConfig = field(default_factory=lambda: flywheel.FlywheelConfig(turns=1, starts=50, attempts=1))
-    rl: RlConfig = field(
-        default_factory=lambda: RlConfig(
-            updates=24, groups=12, rounds=1, optimizer=OptimizerConfig(lr=5e-4, adam_lr=3e-4), evaluate_every=12, save_every=12
-        )
-    )
+    flywheel: flywheel.FlywheelConfig = field(default_factory=_turn_settings)
+    rl: RlConfig = field(default_factory=_rl_settings)
 
 
 def main(config: DemoConfig, show: bool = True) -> Path:

@@ -28,7 +28,8 @@ class RlConfig:
     Episodes are sampled at `temperature` with replies of at most `max_tokens` (None: what the agent needs), at most `max_steps`
     long (None: what the task allows). `ranks` processes play `environments` episodes each at a time and train together.
 
-    Parameters whose names begin with one of `train` learn, in pieces of `micro_batch` samples. `teacher` is a checkpoint, for
+    Parameters whose names begin with one of `train` learn, in pieces of `micro_batch` samples. The learning rate rises over the
+    first `warmup` updates and falls over the last share `decay` of them. `teacher` is a checkpoint, for
     algorithms that want one.
 
     Every `evaluate_every` updates `validation` episodes of each task are played greedily, on training seeds that are kept apart for
@@ -61,6 +62,7 @@ class RlConfig:
     train: tuple[str, ...] = ("model.language_model",)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, adam_lr=3e-4))
     warmup: int = 5
+    decay: float = 0.0
     micro_batch: int = 32
     teacher: Path | None = None
     evaluate_every: int = 10
@@ -77,6 +79,8 @@ class RlConfig:
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if not 0 <= self.decay <= 1:
+            raise ConfigError(f"decay is {self.decay}; it is a share of the updates, 0 to 1")
         if not self.temperature > 0:
             raise ConfigError(f"temperature is {self.temperature}; exploration needs one above 0")
         if not self.checkpoint.is_dir():

@@ -51,7 +51,7 @@ class Learner:
         self.trainer = Trainer(
             model=self.model,
             head=None,
-            schedule=Schedule(config.updates * self.algorithm.updates, config.warmup, decay=0.0),
+            schedule=Schedule(config.updates * self.algorithm.updates, config.warmup, config.decay),
             optimizer=config.optimizer,
             trainable=(*config.train, "critic"),
             autocast=config.bf16,
