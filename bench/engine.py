@@ -1,21 +1,28 @@
 """Tokens a second of the in-process engine beside transformers' own generate, on the turns of groups of episodes.
 
-A small model with random weights plays forms of 160 x 224 pixels: groups of 8 members that begin alike, 3 turns, a fixed number of
-sampled tokens a reply. What was played is then asked again, turn by turn, all members at once: by transformers' generate, whose
-pictures are prepared before the clock starts, and by engines that share more and more. All in float32, on one thread, with the same
-weights, in turns within each round; the engine's caches are emptied before each round, as they are by an update of the weights.
+What is asked, turn by turn, all members of some groups at once:
 
-Run: OMP_NUM_THREADS=1 python bench/engine.py [rounds] [groups]
+- with --demo DIRECTORY, the episodes that reinforcement learning played in that demonstration, by the model that it led to: groups
+  of 8 with their screenshots, as many turns as they had, as many tokens a reply as their replies had on average;
+- without it, a small model with random weights on forms of 160 x 224 pixels: groups of 8 members that begin alike, 3 turns, 20
+  tokens a reply. There hardly two members do the same, so that little is left to share after the first turn.
+
+It is asked of transformers' generate, whose pictures are prepared before the clock starts, and of engines that share more and more.
+All in float32, on one thread, with the same weights, in turns within each round; the engine's caches are emptied before each round,
+as they are by an update of the weights.
+
+Run: OMP_NUM_THREADS=1 python bench/engine.py [--rounds 5] [--groups 4] [--demo runs/demo]
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
 import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,7 +36,9 @@ from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
 from stepladder.models.vision import use_batched_vision
 from stepladder.policies.engine import Engine
-from stepladder.types import Action, Completion, ImageRef, Message, Observation, Prompt, Sampling, Step
+from stepladder.stages.local_policy import load_policy
+from stepladder.store import TrajectoryStore
+from stepladder.types import Action, Completion, ImageRef, Message, Observation, Prompt, Sampling, Step, Trajectory
 
 TURNS, MEMBERS, TOKENS = 3, 8, 20
 #: What each engine may share, each with all that those before it share.
@@ -44,22 +53,37 @@ Turn = list[Prompt]
 
 @dataclass
 class Play:
-    """The prompts of all members, turn by turn. `apart` are the same prompts with no two pictures alike."""
+    """The prompts of all members, turn by turn, each to be answered with `tokens` tokens. `apart` are the same prompts with no two
+    pictures alike."""
 
     name: str
     turns: list[Turn]
     apart: list[Turn]
+    tokens: int = TOKENS
+
+    @property
+    def replies(self) -> int:
+        return sum(map(len, self.turns))
 
 
 class Bench:
-    def __init__(self, groups: int) -> None:
+    """Without `demo` with a model of its own, else with that of the demonstration in this directory."""
+
+    def __init__(self, groups: int, demo: Path | None = None) -> None:
         self.groups = groups
         self.images = ImageStore()
-        tokenizer = build_tokenizer(["Click the button. Enter the text. Select the option."] * 5, 600)
-        self.renderer = Renderer(ImageTextProcessor(image_processor(), tokenizer, tokenizer.chat_template), self.images)
+        if demo is None:
+            self._make_model()
+        else:
+            self.model, self.renderer = load_policy(demo / "rl" / "checkpoint", self.images)
+            self.model.eval()
         # no reply ends early
         self.renderer.banned_ids = (*self.renderer.banned_ids, *self.renderer.stop_ids)
         self.renderer.stop_ids = ()
+
+    def _make_model(self) -> None:
+        tokenizer = build_tokenizer(["Click the button. Enter the text. Select the option."] * 5, 600)
+        self.renderer = Renderer(ImageTextProcessor(image_processor(), tokenizer, tokenizer.chat_template), self.images)
         self.model = build_model(SmallModel(), tokenizer).eval()
         use_batched_vision(self.model)
 
@@ -68,16 +92,46 @@ class Bench:
 
     # ------------------------------------------------------------------ what is asked
 
+    def recorded(self, demo: Path) -> Play:
+        """The last groups that reinforcement learning played there, with their pictures."""
+        played = ImageStore(demo / "rl" / "images")
+        members: dict[str, list[Trajectory]] = {}
+        for path in sorted((demo / "rl").glob("rollouts-*.jsonl")):
+            with TrajectoryStore(path) as store:
+                for trajectory in store:
+                    members.setdefault(trajectory.group, []).append(trajectory)
+        groups = [group for group in members.values() if len(group) == MEMBERS][-self.groups :]
+        episodes = [[step for step in member.steps if step.prompt is not None] for group in groups for member in group]
+        turns: list[Turn] = []
+        for turn in range(max(map(len, episodes))):
+            prompts = [steps[turn].prompt for steps in episodes if len(steps) > turn]
+            turns.append([prompt for prompt in prompts if prompt is not None])
+        for prompts in turns:
+            for prompt in prompts:
+                for image in prompt.images:
+                    self.images.put(played.get(image))
+        lengths = [
+            len(step.completion.tokens)
+            for steps in episodes
+            for step in steps
+            if step.completion and step.completion.tokens is not None
+        ]
+        return self._play_of("episodes of the demonstration", turns, round(float(np.mean(lengths))))
+
+    def _play_of(self, name: str, turns: list[Turn], tokens: int) -> Play:
+        apart, number = [], 0
+        for prompts in turns:
+            apart.append([self._with_pictures_of_its_own(prompt, number + row) for row, prompt in enumerate(prompts)])
+            number += len(prompts)
+        return Play(name, turns, apart, tokens)
+
     def play(self, screenshots: int, all_different: bool) -> Play:
         engine = self.engine()
         turns = asyncio.run(self._play(engine, QwenVLAgent(screenshots=screenshots), all_different))
         engine.close()
         kept = "prompts that extend" if screenshots >= TURNS else f"a window of {screenshots} screenshot"
         screens = "every later screen different" if all_different else "screens as they were played"
-        apart = [
-            [self._with_pictures_of_its_own(prompt, turn, row) for row, prompt in enumerate(turns[turn])] for turn in range(TURNS)
-        ]
-        return Play(f"{kept}, {screens}", turns, apart)
+        return self._play_of(f"{kept}, {screens}", turns, TOKENS)
 
     async def _play(self, engine: Engine, agent: QwenVLAgent, all_different: bool) -> list[Turn]:
         tasks = FormsEnvironment.tasks()
@@ -91,7 +145,7 @@ class Bench:
                 for environment, before, observation in zip(environments, steps, seen, strict=True)
             ]
             turns.append(prompts)
-            for row, reply in enumerate(await ask(engine, prompts, samplings(turn, len(prompts)))):
+            for row, reply in enumerate(await ask(engine, prompts, samplings(turn, len(prompts), TOKENS))):
                 place = zlib.crc32(np.asarray(reply.tokens).tobytes())
                 action = Action("click", place % 160, place // 160 % 224)
                 steps[row].append(Step(seen[row], action, prompt=prompts[row], completion=reply))
@@ -109,8 +163,8 @@ class Bench:
         pixels[0, 0] = number // 65536, number // 256 % 256, number % 256
         return self.images.put_pixels(pixels)
 
-    def _with_pictures_of_its_own(self, prompt: Prompt, turn: int, row: int) -> Prompt:
-        numbers = iter(range((turn * self.groups * MEMBERS + row) * TURNS, 2**24))
+    def _with_pictures_of_its_own(self, prompt: Prompt, number: int) -> Prompt:
+        numbers = iter(range(number * TURNS, 2**24))
         messages = [
             Message(
                 message.role,
@@ -140,11 +194,11 @@ class Bench:
             "image_grid_thw": grid,
         }
 
-    def with_transformers(self, inputs: dict[str, torch.Tensor], greedy: bool = False) -> torch.Tensor:
-        """Ids int64[B, TOKENS]."""
+    def with_transformers(self, inputs: dict[str, torch.Tensor], tokens: int, greedy: bool = False) -> torch.Tensor:
+        """Ids int64[B, tokens]."""
         sampling = {"do_sample": False} if greedy else {"do_sample": True, "top_k": 0}
         banned = list(self.renderer.banned_ids)
-        output = self.model.generate(**inputs, max_new_tokens=TOKENS, suppress_tokens=banned, **sampling)
+        output = self.model.generate(**inputs, max_new_tokens=tokens, suppress_tokens=banned, **sampling)
         return output[:, inputs["input_ids"].shape[1] :]
 
     # ------------------------------------------------------------------ the measurement
@@ -152,15 +206,14 @@ class Bench:
     def measure(self, play: Play, rounds: int) -> None:
         inputs = [self.transformers_inputs(prompts) for prompts in play.turns]
         engines = {name: self.engine(**options) for name, options in ENGINES.items()}
-        replies = TURNS * self.groups * MEMBERS
 
         def transformers() -> None:
             for turn in inputs:
-                assert self.with_transformers(turn).shape[1] == TOKENS
+                assert self.with_transformers(turn, play.tokens).shape[1] == play.tokens
 
         def asking(name: str) -> Callable[[], None]:
             turns = play.apart if name == "engine, nothing shared" else play.turns
-            return lambda: asyncio.run(ask_turns(engines[name], turns))
+            return lambda: asyncio.run(ask_turns(engines[name], turns, play.tokens))
 
         contestants = {"transformers generate": transformers} | {name: asking(name) for name in engines}
         seconds: dict[str, list[float]] = {name: [] for name in contestants}
@@ -177,12 +230,12 @@ class Bench:
         lengths = ", ".join(f"{np.mean([length(prompt) for prompt in prompts]):.0f}" for prompts in play.turns)
         pictures = [image for prompts in play.turns for prompt in prompts for image in prompt.images]
         alike = self.alike(play, inputs)
-        print(f"\n{play.name}; prompts of {lengths} tokens in turn 1, 2, 3")
+        print(f"\n{play.name}: {play.replies} replies of {play.tokens} tokens; prompts of {lengths} tokens, turn by turn")
         print(f"  {len(set(pictures))} different pictures in {len(pictures)} places; greedy replies alike: {alike}")
         slowest = np.array(seconds["transformers generate"])
         for name, taken in seconds.items():
             ratios = slowest / np.array(taken)
-            rate = np.median(replies * TOKENS / np.array(taken))
+            rate = np.median(play.replies * play.tokens / np.array(taken))
             print(f"  {name:31s}{rate:8.0f} tokens/s {np.median(ratios):6.2f} x ({ratios.min():.2f} to {ratios.max():.2f})")
 
     def alike(self, play: Play, inputs: list[dict[str, torch.Tensor]]) -> str:
@@ -190,11 +243,11 @@ class Bench:
         engine = self.engine()
         equal = 0
         for prompts, turn in zip(play.turns, inputs, strict=True):
-            replies = asyncio.run(ask(engine, prompts, [Sampling(temperature=0.0, max_tokens=TOKENS)] * len(prompts)))
-            expected = self.with_transformers(turn, greedy=True).tolist()
+            replies = asyncio.run(ask(engine, prompts, [Sampling(temperature=0.0, max_tokens=play.tokens)] * len(prompts)))
+            expected = self.with_transformers(turn, play.tokens, greedy=True).tolist()
             equal += sum(np.asarray(reply.tokens).tolist() == ids for reply, ids in zip(replies, expected, strict=True))
         engine.close()
-        return f"{equal} of {TURNS * self.groups * MEMBERS}"
+        return f"{equal} of {play.replies}"
 
 
 def length(prompt: Prompt) -> int:
@@ -202,30 +255,38 @@ def length(prompt: Prompt) -> int:
     return len(prompt.tokens)
 
 
-def samplings(turn: int, count: int) -> list[Sampling]:
-    """The same seeds as when the episodes were played, so that each reply is the one that the next prompt holds."""
-    return [Sampling(max_tokens=TOKENS, seed=turn * count + row) for row in range(count)]
+def samplings(turn: int, count: int, tokens: int) -> list[Sampling]:
+    """The same seeds as when forms were played, so that each reply is the one that the next prompt holds."""
+    return [Sampling(max_tokens=tokens, seed=turn * count + row) for row in range(count)]
 
 
 async def ask(engine: Engine, prompts: Sequence[Prompt], settings: Sequence[Sampling]) -> list[Completion]:
     return await asyncio.gather(*(engine.generate(prompt, each) for prompt, each in zip(prompts, settings, strict=True)))
 
 
-async def ask_turns(engine: Engine, turns: Sequence[Turn]) -> None:
+async def ask_turns(engine: Engine, turns: Sequence[Turn], tokens: int) -> None:
     for number, prompts in enumerate(turns):
-        for reply in await ask(engine, prompts, samplings(number, len(prompts))):
+        for reply in await ask(engine, prompts, samplings(number, len(prompts), tokens)):
             assert reply.tokens is not None
-            assert len(reply.tokens) == TOKENS
+            assert len(reply.tokens) == tokens
 
 
-def main(rounds: int, groups: int) -> None:
+def main(rounds: int, groups: int, demo: Path | None) -> None:
     torch.set_num_threads(1)
-    bench = Bench(groups)
-    print(f"{groups} groups of {MEMBERS}, {TURNS} turns, {TOKENS} tokens a reply, {rounds} rounds; median and range of the ratio")
+    print(f"{groups} groups of {MEMBERS}, {rounds} rounds; median and range of the ratio")
+    bench = Bench(groups, demo)
+    if demo is not None:
+        bench.measure(bench.recorded(demo), rounds)
+        return
     for screenshots in (TURNS, 1):
         for all_different in (True, False):
             bench.measure(bench.play(screenshots, all_different), rounds)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, int(sys.argv[2]) if len(sys.argv) > 2 else 4)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--groups", type=int, default=4)
+    parser.add_argument("--demo", type=Path, help="directory of a finished demonstration")
+    arguments = parser.parse_args()
+    main(arguments.rounds, arguments.groups, arguments.demo)

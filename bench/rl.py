@@ -1,6 +1,7 @@
 """One update of GRPO and of SFT here and in TRL's GRPOTrainer and SFTTrainer, then the engine beside transformers' generate.
 
-    python bench/rl.py [--rounds 3] [--updates 2] [--trl PYTHON] [--parts grpo,sft_shared,sft,generation] [--json FILE]
+    python bench/rl.py [--rounds 3] [--updates 2] [--trl PYTHON] [--parts grpo,sft_shared,sft,generation] [--demo runs/demo]
+                       [--json FILE]
 
 Both get the same small Qwen3-VL from one checkpoint directory, the same screenshots of forms, prompts, replies and rewards, AdamW
 with the same numbers, one thread, no recomputation of activations. TRL runs in an interpreter of its own, PYTHON (`python -m venv`,
@@ -306,19 +307,24 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
             show(part, found, arguments.updates, console)
     if "generation" in arguments.parts:
         console.print("\nthe engine beside transformers' generate", style="bold")
-        result["generation"] = generation(arguments.rounds)
+        result["generation"] = generation(arguments.rounds, arguments.demo)
         console.print(result["generation"], markup=False, highlight=False)
     told = ", ".join(f"{name} {version}" for name, version in itertools.islice(versions.items(), 3, None))
     console.print(f"{told + '; ' if told else ''}load {os.getloadavg()[0]:.1f} at the end")
     return result
 
 
-def generation(rounds: int) -> str:
-    """What `bench/engine.py` prints."""
+def generation(rounds: int, demo: Path | None) -> str:
+    """What `bench/engine.py` prints, of forms and of the demonstration if there is one."""
     script = Path(__file__).parent / "engine.py"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, str(script), str(rounds)], capture_output=True, text=True, env=environment)
-    return done.stdout.strip() if done.returncode == 0 else f"bench/engine.py failed: {done.stderr.strip().splitlines()[-1:]}"
+    found = []
+    for more in ([], *([["--demo", str(demo)]] if demo is not None else [])):
+        command = [sys.executable, str(script), "--rounds", str(rounds), *more]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        failed = f"bench/engine.py failed: {done.stderr.strip().splitlines()[-1:]}"
+        found.append(done.stdout.strip() if done.returncode == 0 else failed)
+    return "\n\n".join(found)
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -343,6 +349,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--samples", type=positive, default=32, help="pairs of prompt and reply in an SFT update, a multiple of 4")
     parser.add_argument("--trl", type=Path, metavar="PYTHON", help="interpreter in which trl is installed")
     parser.add_argument("--parts", type=parts, default=tuple(names), help=f"some of {','.join(names)}")
+    parser.add_argument("--demo", type=Path, help="a finished demonstration, whose episodes the engine is asked again")
     parser.add_argument("--json", type=Path, help="also write everything measured to this file")
     return parser.parse_args(arguments)
 

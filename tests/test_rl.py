@@ -39,6 +39,7 @@ from stepladder.models.checkpoint import save_checkpoint
 from stepladder.models.processor import ImageTextProcessor, image_processor
 from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
+from stepladder.rollout.curriculum import Curriculum
 from stepladder.run import read_metrics
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.rl import main
@@ -351,11 +352,14 @@ def test_a_run_that_fails_in_between_goes_on_with_all_it_had(
 
 def test_it_learns_on_which_side_to_click(start: Path, tmp_path: Path) -> None:
     optimizer = OptimizerConfig(lr=1.5e-2, adam_lr=1.5e-2)
-    config = replace(SIDES, checkpoint=start, output=tmp_path, updates=14, groups=4, group_size=8, optimizer=optimizer)
+    config = replace(SIDES, checkpoint=start, output=tmp_path, updates=14, groups=4, group_size=8, optimizer=optimizer, decay=0.25)
     main(config, show=False)
     rewards = [record["reward"] for record in figures(tmp_path)]
     assert 0.2 < rewards[0] < 0.7
     assert np.mean(rewards[-3:]) > 0.85
+    rates = {record["step"]: record["rate"] for record in figures(tmp_path) if "rate" in record}
+    assert all(rate == 1.0 for step, rate in rates.items() if 1 < step <= 11), "it is warm after one update"
+    assert all(rate < 1.0 for step, rate in rates.items() if step > 12), "and falls over the last quarter"
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -483,6 +487,21 @@ def test_terms_of_rewards_are_named_and_a_failed_environment_has_none(undisturbe
     assert taught.algorithm.rewards([first, second]).tolist() == pytest.approx([2.0, np.nan], nan_ok=True)
 
 
+def test_the_curriculum_begins_with_the_validation(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, Any]] = []
+    update = Curriculum.update
+
+    def note(curriculum: Curriculum, played: Any) -> None:
+        told.append(dict(played))
+        update(curriculum, played)
+
+    monkeypatch.setattr(Curriculum, "update", note)
+    main(replace(SIDES, checkpoint=start, output=tmp_path, validation=4), show=False)
+    before = read_metrics(tmp_path, "rl")[0]
+    assert told[0] == {"left": [before["validation"]]}
+    assert len(told) > 1, "then come the groups that were played"
+
+
 # ---------------------------------------------------------------- mistakes, and the command line
 
 
@@ -497,6 +516,7 @@ def test_terms_of_rewards_are_named_and_a_failed_environment_has_none(undisturbe
         ({"replay": -1}, "replay is -1; it must be at least 0"),
         ({"patience": -1}, "patience is -1; it must be at least 0"),
         ({"ranks": 3, "seeds": 2}, "seeds is 2; it must be at least 3"),
+        ({"decay": 1.5}, r"decay is 1\.5; it is a share of the updates"),
         ({"temperature": 0.0}, r"temperature is 0\.0; exploration needs one above 0"),
         ({"checkpoint": Path("nowhere")}, "checkpoint: nowhere is no directory; make one with `stepladder sft`"),
         ({"algo": Grpo(aggregation="token-maen")}, "algo.aggregation is 'token-maen'; did you mean 'token-mean'"),
