@@ -93,14 +93,21 @@ class Bench:
     # ------------------------------------------------------------------ what is asked
 
     def recorded(self, demo: Path) -> Play:
-        """The last groups that reinforcement learning played there, with their pictures."""
+        """The groups that its reinforcement learning played last, with their pictures.
+
+        All of them take their turns at the same time; a run has fewer episodes at once."""
         played = ImageStore(demo / "rl" / "images")
         members: dict[str, list[Trajectory]] = {}
         for path in sorted((demo / "rl").glob("rollouts-*.jsonl")):
             with TrajectoryStore(path) as store:
                 for trajectory in store:
                     members.setdefault(trajectory.group, []).append(trajectory)
-        groups = [group for group in members.values() if len(group) == MEMBERS][-self.groups :]
+        whole = [group for group in members.values() if len(group) == MEMBERS]
+        groups = sorted(whole, key=lambda group: int(group[0].group.partition(".")[0]))[-self.groups :]
+        if not groups:
+            raise SystemExit(
+                f"{demo}/rl holds no group of {MEMBERS} episodes; let `stepladder demo` go on to reinforcement learning"
+            )
         episodes = [[step for step in member.steps if step.prompt is not None] for group in groups for member in group]
         turns: list[Turn] = []
         for turn in range(max(map(len, episodes))):

@@ -9,22 +9,34 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
+from small_models import model_for, picture, renderer
+
+from stepladder.images import ImageStore
+from stepladder.models.checkpoint import save_checkpoint
+from stepladder.store import TrajectoryStore
+from stepladder.types import Completion, Message, Observation, Step, Task, Trajectory
 
 BENCH = Path(__file__).parent.parent / "bench"
 
 
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def opened(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A script of bench/ as a module."""
     monkeypatch.syspath_prepend(str(BENCH))
-    spec = importlib.util.spec_from_file_location("rl_bench", BENCH / "rl.py")
+    spec = importlib.util.spec_from_file_location(f"{name}_bench", BENCH / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "rl_bench", module)  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, f"{name}_bench", module)  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return opened("rl", monkeypatch)
 
 
 def made_up_figures(bench: ModuleType, part: Any, seconds: dict[str, list[float]]) -> dict[str, dict[str, list[float]]]:
@@ -127,3 +139,29 @@ def test_an_interpreter_without_trl_is_named(bench: ModuleType, tmp_path: Path) 
     workload = bench.make(tmp_path, 2, bench.Sizes(groups=1, members=2, samples=2, questions=2))
     with pytest.raises(RuntimeError, match="No module named 'trl'"):
         bench.Trl("TRL", workload, "grpo", bench.Setting(), Path(sys.executable))
+
+
+def test_the_engine_is_asked_what_a_demonstration_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = opened("engine", monkeypatch)
+    render = renderer(ImageStore(tmp_path / "rl" / "images"))
+    save_checkpoint(tmp_path / "rl" / "checkpoint", model_for(render), render.processor)
+    with pytest.raises(SystemExit, match="no group of 8 episodes"):
+        engine.Bench(1, tmp_path).recorded(tmp_path)
+    assert render.images is not None
+    screen = picture(render.images)
+    prompt = render.render((Message("user", (screen, "hello")),))
+    reply = Completion("", tokens=np.arange(6, dtype=np.int32))
+    steps = [Step(Observation(screen), prompt=prompt, completion=reply)] * 2
+    task = Task("hello", "hello", "forms")
+    for update in (9, 10):
+        with TrajectoryStore(tmp_path / "rl" / f"rollouts-{update % 2}.jsonl", "a") as store:
+            for index in range(engine.MEMBERS):
+                turns = tuple(steps[: 1 + index % 2]) if update == 10 else ()
+                group = f"{update}.0/hello-1"
+                store.append(Trajectory(f"{group}-{index}", task, turns, None, "done", 1.0, group=group, index=index, seed=1))
+    bench = engine.Bench(1, tmp_path)
+    play = bench.recorded(tmp_path)
+    assert [len(prompts) for prompts in play.turns] == [8, 4], "the last update's, turn by turn"
+    assert (play.tokens, play.replies) == (6, 12)
+    assert len({image for prompts in play.apart for prompt in prompts for image in prompt.images}) == 12
+    bench.measure(play, rounds=1)

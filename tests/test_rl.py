@@ -352,14 +352,11 @@ def test_a_run_that_fails_in_between_goes_on_with_all_it_had(
 
 def test_it_learns_on_which_side_to_click(start: Path, tmp_path: Path) -> None:
     optimizer = OptimizerConfig(lr=1.5e-2, adam_lr=1.5e-2)
-    config = replace(SIDES, checkpoint=start, output=tmp_path, updates=14, groups=4, group_size=8, optimizer=optimizer, decay=0.25)
+    config = replace(SIDES, checkpoint=start, output=tmp_path, updates=14, groups=4, group_size=8, optimizer=optimizer)
     main(config, show=False)
     rewards = [record["reward"] for record in figures(tmp_path)]
     assert 0.2 < rewards[0] < 0.7
     assert np.mean(rewards[-3:]) > 0.85
-    rates = {record["step"]: record["rate"] for record in figures(tmp_path) if "rate" in record}
-    assert all(rate == 1.0 for step, rate in rates.items() if 1 < step <= 11), "it is warm after one update"
-    assert all(rate < 1.0 for step, rate in rates.items() if step > 12), "and falls over the last quarter"
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -485,6 +482,22 @@ def test_terms_of_rewards_are_named_and_a_failed_environment_has_none(undisturbe
     assert first.parts == {"task": 1.0, "format": 0.0, "reward": 2.0}
     assert second.parts == {}
     assert taught.algorithm.rewards([first, second]).tolist() == pytest.approx([2.0, np.nan], nan_ok=True)
+
+
+def test_the_learning_rate_rises_and_falls_by_updates(start: Path, tmp_path: Path) -> None:
+    config = replace(SIDES, checkpoint=start, algo=Grpo(updates=2), updates=10, warmup=2, decay=0.5)
+    schedule = Learner(config, AgentOptions().build(), ImageStore(tmp_path)).trainer.schedule
+    factors = [schedule.factor(step) for step in range(20)]
+    assert factors[:4] == [0.25, 0.5, 0.75, 1.0], "two updates of two optimizer steps"
+    assert factors[3:11] == [1.0] * 8
+    assert factors[11:] == pytest.approx([0.9 - 0.1 * step for step in range(9)])
+
+
+def test_more_updates_are_another_run_where_the_learning_rate_falls(start: Path, tmp_path: Path) -> None:
+    config = replace(SIDES, checkpoint=start, output=tmp_path, validation=0, decay=0.5)
+    main(config, show=False)
+    with pytest.raises(ConfigError, match="updates was 1"):
+        main(replace(config, updates=2), show=False)
 
 
 def test_the_curriculum_begins_with_the_validation(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

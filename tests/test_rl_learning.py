@@ -1,7 +1,7 @@
-"""Every algorithm turns a careless policy, which clicks on any button, into one that does as the instruction says.
+"""Every algorithm turns a careless policy, which clicks on any button, into one that clicks on the right one.
 
-Chance alone gives about a quarter. Success is that of the sampled episodes, on the starts that are played; what the policy knew
-before is in the first update's, played before any weight has changed.
+Four starts are played again and again, so that minutes suffice: it may learn them by heart. Chance alone gives about a quarter.
+Success is that of the sampled episodes; the first update's were played before any weight had changed.
 """
 
 from __future__ import annotations
@@ -67,5 +67,5 @@ def test_it_learns_to_choose(name: str, start: Path, request: pytest.FixtureRequ
         success = [record["reward"] for record in read_metrics(tmp_path / "rl")]
         if statistics.mean(success[-LAST:]) > 0.9:
             break
-    assert success[0] < 0.4, success
+    assert 0.1 < success[0] < 0.4, success
     assert statistics.mean(success[-LAST:]) > 0.9, success

@@ -20,13 +20,15 @@ def outcomes(trajectories: Iterable[Trajectory]) -> dict[str, list[bool]]:
 
 
 def focus(seen: Mapping[str, list[bool]], strength: float) -> dict[str, float]:
-    """A factor for each task, 1 on average and at most MOST.
+    """A factor for each task, 1 on average but for tasks that would get more than MOST and get MOST.
 
     It grows with the failure rate to the power `strength`, by the rule of succession (f + 1) / (n + 2), so that a task without a
     failure still gets something. With strength 0, or nothing seen, all are 1.
     """
     if not seen:
         return {}
-    needs = {task: ((results.count(False) + 1) / (len(results) + 2)) ** strength for task, results in sorted(seen.items())}
+    rates = {task: (results.count(False) + 1) / (len(results) + 2) for task, results in sorted(seen.items())}
+    highest = max(rates.values())
+    needs = {task: (rate / highest) ** strength for task, rate in rates.items()}
     mean = sum(needs.values()) / len(needs)
     return {task: min(MOST, need / mean) for task, need in needs.items()}

@@ -98,6 +98,11 @@ class FlywheelConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     train: sft.SftConfig = field(default_factory=training)
 
+    @property
+    def room(self) -> int:
+        """Training seeds that belong to one turn: as many as the task with most starts may have."""
+        return math.ceil(MOST * self.starts)
+
     def check(self) -> None:
         """Raises ConfigError for what cannot be."""
         for name in ("turns", "patience", "starts", "attempts", "per_start", "validation", "ranks", "environments"):
@@ -105,6 +110,11 @@ class FlywheelConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not self.focus >= 0:
             raise ConfigError(f"focus is {self.focus}; it must be at least 0")
+        try:
+            train_seeds(self.turns * self.room, self.first)
+            validation_seeds(self.validation)
+        except ValueError as error:
+            raise ConfigError(f"first, starts, turns: {error}") from error
         for name in ("checkpoint", "demonstrations"):
             if not getattr(self, name).is_dir():
                 raise ConfigError(f"{name}: {getattr(self, name)} is no directory")
@@ -170,8 +180,7 @@ def _validate(rank: int, world: int, config: FlywheelConfig, directory: Path, ch
 
 
 def _play(rank: int, world: int, config: FlywheelConfig, directory: Path, checkpoint: Path, turn: int) -> None:
-    room = math.ceil(MOST * config.starts)
-    seeds = train_seeds(room, config.first + turn * room)
+    seeds = train_seeds(config.room, config.first + turn * config.room)
     share = _focus(config, directory)
     tasks = load_tasks(config.tasks, split="train")
     starts = [(task, seed) for task in tasks for seed in seeds[: max(1, round(share.get(task.id, 1.0) * config.starts))]]

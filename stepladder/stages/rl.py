@@ -53,8 +53,8 @@ from stepladder.train.parallel import agreed, gather, run_ranks
 from stepladder.train.trainer import save_state
 from stepladder.types import Group, Limits, Sampling, Task
 
-#: Settings that change how a run is done and not what comes out of it.
-MAY_CHANGE = ("output", "updates", "save_every", "environments", "max_seconds")
+#: Settings that change how a run is done and not what comes out of it; so does `updates` where the learning rate does not decay.
+MAY_CHANGE = ("output", "save_every", "environments", "max_seconds")
 
 
 @dataclass
@@ -90,7 +90,8 @@ def _phase(config: RlConfig) -> str:
 def _open_run(config: RlConfig) -> Run:
     tasks = load_tasks(config.tasks, split="train")
     settings = {**to_dict(config), "algorithm": config.algo.name, "task_set": task_set_hash(tasks)}
-    return Run(config.output, settings, seeds={"rl": config.seed}, may_change=MAY_CHANGE)
+    may_change = MAY_CHANGE if config.decay else (*MAY_CHANGE, "updates")
+    return Run(config.output, settings, seeds={"rl": config.seed}, may_change=may_change)
 
 
 def _train(rank: int, world: int, config: RlConfig, show: bool) -> None:
@@ -154,6 +155,7 @@ class _RankLoop:
                 figures = await self._validate()
                 if self.run is not None and figures:
                     self.run.log(0, "rl", **figures, seconds=0.0)
+                self._save()  # the curriculum begins with what was found, which would not be found alike to the bit again
             while standing.update < config.updates and not self._finished():
                 figures = await self._update()
                 standing.update += 1

@@ -29,8 +29,8 @@ class RlConfig:
     long (None: what the task allows). `ranks` processes play `environments` episodes each at a time and train together.
 
     Parameters whose names begin with one of `train` learn, in pieces of `micro_batch` samples. The learning rate rises over the
-    first `warmup` updates and falls over the last share `decay` of them. `teacher` is a checkpoint, for
-    algorithms that want one.
+    first `warmup` updates and falls over the last share `decay` of all, whose number then cannot change any more. `teacher` is a
+    checkpoint, for algorithms that want one.
 
     Every `evaluate_every` updates `validation` episodes of each task are played greedily, on training seeds that are kept apart for
     it; the best weights are exported, and after `patience` evaluations without a better one (0: never) the run ends. It also ends

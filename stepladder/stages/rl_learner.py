@@ -51,7 +51,7 @@ class Learner:
         self.trainer = Trainer(
             model=self.model,
             head=None,
-            schedule=Schedule(config.updates * self.algorithm.updates, config.warmup, config.decay),
+            schedule=Schedule(config.updates * self.algorithm.updates, config.warmup * self.algorithm.updates, config.decay),
             optimizer=config.optimizer,
             trainable=(*config.train, "critic"),
             autocast=config.bf16,
