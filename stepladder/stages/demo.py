@@ -58,28 +58,17 @@ CHECKPOINTS = {
 LastRung = Literal["behaviour_cloning", "flywheel", "rl"]
 
 
-def _cloning_settings() -> sft.SftConfig:
-    """With so few demonstrations cloning is at its end sooner."""
-    settings = sft.SftConfig(weights=TASK_WEIGHTS)
-    return replace(settings, cloning=replace(settings.cloning, steps=360))
-
-
-def _turn_settings() -> flywheel.FlywheelConfig:
-    settings = flywheel.FlywheelConfig(turns=2, patience=2, starts=40, attempts=1)
-    return replace(settings, train=replace(settings.train, cloning=replace(settings.train.cloning, steps=240)))
-
-
 def _rl_settings() -> RlConfig:
     return RlConfig(
-        updates=6,
-        groups=16,
+        updates=13,
+        groups=24,
         rounds=1,
         optimizer=OptimizerConfig(lr=3e-4, adam_lr=2e-4),
         warmup=2,
-        decay=0.6,
-        evaluate_every=6,
+        decay=0.7,
+        evaluate_every=13,
         validation=10,
-        save_every=3,
+        save_every=5,
     )
 
 
@@ -94,15 +83,15 @@ class DemoConfig:
     tasks: str = "miniwob@demo"
     seed: int = 0
     last: LastRung = "rl"
-    demonstrations: int = 40
+    demonstrations: int = 100
     visits: int = 300
     episodes: int = 40
     baseline_episodes: int = 10
     untrained_episodes: int = 5
     max_tokens: int = 48
     screens: int = 60
-    sft: sft.SftConfig = field(default_factory=_cloning_settings)
-    flywheel: flywheel.FlywheelConfig = field(default_factory=_turn_settings)
+    sft: sft.SftConfig = field(default_factory=lambda: sft.SftConfig(weights=TASK_WEIGHTS))
+    flywheel: flywheel.FlywheelConfig = field(default_factory=lambda: flywheel.FlywheelConfig(turns=1, starts=20, attempts=1))
     rl: RlConfig = field(default_factory=_rl_settings)
 
 
@@ -131,7 +120,7 @@ def main(config: DemoConfig, show: bool = True) -> Path:
         )
         phase(
             "sft",
-            "Training from random weights: copying, perception, behaviour cloning (about eleven minutes)",
+            "Training from random weights: copying, perception, behaviour cloning (about fourteen minutes)",
             lambda _: _clone(config, show),
         )
         phase(
