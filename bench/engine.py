@@ -76,7 +76,6 @@ class Bench:
             self._make_model()
         else:
             self.model, self.renderer = load_policy(demo / "rl" / "checkpoint", self.images)
-            self.model.eval()
         # no reply ends early
         self.renderer.banned_ids = (*self.renderer.banned_ids, *self.renderer.stop_ids)
         self.renderer.stop_ids = ()

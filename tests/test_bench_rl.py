@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 from small_models import model_for, picture, renderer
 
@@ -35,8 +37,11 @@ def opened(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return opened("rl", monkeypatch)
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield opened("rl", monkeypatch)
+    torch.set_num_threads(threads)
 
 
 def made_up_figures(bench: ModuleType, part: Any, seconds: dict[str, list[float]]) -> dict[str, dict[str, list[float]]]:

@@ -246,6 +246,11 @@ def test_the_teacher_plays_in_the_first_turn_alone(config: FlywheelConfig, tmp_p
     [
         ({"attempts": 0}, "attempts is 0; it must be at least 1"),
         ({"focus": -1.0}, "focus is -1.0; it must be at least 0"),
+        (
+            {"first": 989_990},
+            r"first, with 3 turns of 160 seeds each \(starts \* 4\): .* 480 from 989990 on are not all among them",
+        ),
+        ({"validation": 20_000}, "validation: there are .* validation seeds"),
         ({"checkpoint": Path("nowhere")}, "checkpoint: nowhere is no directory"),
         ({"teacher": Path("nobody")}, "teacher: nobody is no directory"),
         ({"options": {"hight": 224}}, "no option 'hight'; did you mean 'height'"),

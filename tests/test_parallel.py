@@ -11,8 +11,6 @@ import torch
 from stepladder.train import parallel
 from stepladder.train.parallel import run_ranks
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows the cores of a process")
-
 
 def test_a_single_process_stays_on_no_core_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs of one process each, side by side, would otherwise share the first core."""
@@ -23,6 +21,7 @@ def test_a_single_process_stays_on_no_core_of_its_own(monkeypatch: pytest.Monkey
     assert stayed == [{0, 1}, {0, 1}], "what the function noted, and what was put back afterwards"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows the cores of a process")
 def test_as_many_processes_as_cores_have_one_each(monkeypatch: pytest.MonkeyPatch) -> None:
     before = os.sched_getaffinity(0)
     one = min(before)

@@ -10,7 +10,6 @@ import statistics
 from pathlib import Path
 
 import pytest
-import torch
 from careless import KINDS, SEEDS, imitate
 
 from stepladder.algos import ALGORITHMS, algorithm_class
@@ -26,7 +25,6 @@ LAST = 3
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     return imitate(tmp_path_factory.mktemp("careless"), careless=True)
 
 

@@ -111,10 +111,13 @@ class FlywheelConfig:
         if not self.focus >= 0:
             raise ConfigError(f"focus is {self.focus}; it must be at least 0")
         try:
-            train_seeds(self.turns * self.room, self.first)
             validation_seeds(self.validation)
         except ValueError as error:
-            raise ConfigError(f"first, starts, turns: {error}") from error
+            raise ConfigError(f"validation: {error}") from error
+        try:
+            train_seeds(self.turns * self.room, self.first)
+        except ValueError as error:
+            raise ConfigError(f"first, with {self.turns} turns of {self.room} seeds each (starts * {MOST:g}): {error}") from error
         for name in ("checkpoint", "demonstrations"):
             if not getattr(self, name).is_dir():
                 raise ConfigError(f"{name}: {getattr(self, name)} is no directory")
@@ -229,22 +232,19 @@ def _play_jobs(
 
 def _measured(config: FlywheelConfig, directory: Path) -> Rate:
     """Raises EnvironmentFailure when no episode has a grade."""
-    graded = [
-        episode.success
-        for episode in _stored(config, directory / "validation")
-        if episode.reward is not None and not episode.environment_failed
-    ]
+    graded = [success for results in outcomes(_stored(config, directory / "validation")).values() for success in results]
     if not graded:
         raise EnvironmentFailure(f"no validation episode in {directory} has a grade: the environment failed in all of them")
     return success_rate(sum(graded), len(graded))
 
 
 def _focus(config: FlywheelConfig, directory: Path) -> dict[str, float]:
-    """How much of this turn each task gets, 1 on average: its validation tells."""
+    """How much of this turn each task gets, as `rollout.focus` says: its validation tells."""
     return focus(outcomes(_stored(config, directory / "validation")), config.focus)
 
 
 def _weights(config: FlywheelConfig, directory: Path) -> dict[str, float]:
+    """How often each task is drawn in the training: its given weight times its share of the turn."""
     share, given = _focus(config, directory), config.train.weights
     return {task: given.get(task, 1.0) * share.get(task, 1.0) for task in {**given, **share}}
 
