@@ -255,6 +255,22 @@ def test_groups_without_signal_are_played_again_and_all_are_counted(undisturbed:
     assert sum(record["replayed"] for record in figures(undisturbed)) > 0
 
 
+def test_of_a_start_that_is_always_solved_only_the_first_members_are_played(start: Path, tmp_path: Path) -> None:
+    config = replace(SIDES, checkpoint=start, output=tmp_path, groups=16, rounds=1, seeds=20, probe=2, expand=False, validation=0)
+    main(config, show=False)
+    groups: dict[str, Group] = defaultdict(list)
+    for episode in episodes(tmp_path):
+        groups[episode.group].append(episode)
+    for group in groups.values():
+        group.sort(key=lambda episode: episode.index)
+        solved = all(episode.success for episode in group[:2])
+        assert [episode.index for episode in group] == list(range(2 if solved else 6)), "a failure among the first two: all six"
+    assert {len(group) for group in groups.values()} == {2, 6}
+    record = figures(tmp_path)[0]
+    assert record["episodes"] == sum(map(len, groups.values()))
+    assert (record["kept"], record["flat"]) == (sum(map(mixed, groups.values())), sum(not mixed(one) for one in groups.values()))
+
+
 def test_a_finished_run_is_not_done_again_and_other_settings_are_refused(undisturbed: Path, start: Path) -> None:
     config = replace(FORMS, checkpoint=start, output=undisturbed)
     before = (undisturbed / "metrics.jsonl").read_bytes()
@@ -529,6 +545,7 @@ def test_the_curriculum_begins_with_the_validation(start: Path, tmp_path: Path, 
         ({"replay": -1}, "replay is -1; it must be at least 0"),
         ({"patience": -1}, "patience is -1; it must be at least 0"),
         ({"ranks": 3, "seeds": 2}, "seeds is 2; it must be at least 3"),
+        ({"probe": 6}, "probe is 6; it must be at least 0 and less than group_size, 6"),
         ({"decay": 1.5}, r"decay is 1\.5; it is a share of the updates"),
         ({"temperature": 0.0}, r"temperature is 0\.0; exploration needs one above 0"),
         ({"checkpoint": Path("nowhere")}, "checkpoint: nowhere is no directory; make one with `stepladder sft`"),

@@ -196,7 +196,7 @@ class _RankLoop:
                 break
             wanted = self.expansion.groups(wanted) if config.expand else wanted
             found: list[dict[str, Any]] = []
-            for group in await self.player.groups(self._jobs(number, wanted), self._seed(number)):
+            for group in await self._groups(number, wanted):
                 filled = self._replayed(group, number)
                 learned = self.learner.with_terms(filled)
                 signal = self.learner.algorithm.keep(learned)
@@ -219,6 +219,15 @@ class _RankLoop:
         terms = {f"term/{name}": total / played for name, total in terms.items()}
         means = {"reward": counts["reward"] / played, "steps": counts["steps"] / max(1.0, counts["episodes"])}
         return kept, counts | means | terms
+
+    async def _groups(self, number: int, count: int) -> list[Group]:
+        """Groups of one round. Of a start that the first `probe` members all solve, these members alone are played."""
+        jobs, seed, probe = self._jobs(number, count), self._seed(number), self.config.probe
+        if probe:
+            probed = await self.player.groups([job for job in jobs if job.index < probe], seed)
+            solved = {group[0].group for group in probed if all(member.success for member in group)}
+            jobs = [job for job in jobs if job.index < probe or job.group not in solved]
+        return await self.player.groups(jobs, seed)
 
     def _jobs(self, number: int, count: int) -> list[EpisodeJob]:
         """This rank's part of the groups of one round, which all ranks draw alike. A start belongs to one rank for good, so that

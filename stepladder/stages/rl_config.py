@@ -20,6 +20,8 @@ class RlConfig:
 
     An update plays groups of `group_size` episodes from equal starts, on `seeds` training seeds of each task from `first` on, until
     `groups` of them have a signal, at most `rounds` times; with `expand`, more are asked for at once when many had none lately.
+    The first `probe` members of a group are played before the others, and where all of them succeed they stay the only ones (0: every
+    group is played whole): what always succeeds is not worth a group (SPEED, arXiv 2506.09016, which also leaves out what fails).
     `curriculum` prefers tasks that are neither solved nor hopeless (0: all alike). In a group without success the last member is
     replaced by one of the `replay` last successes from the same start (0: never). `rewards` weighs reward plug-ins, such as
     {'outcome': 1.0, 'format': 0.1}; every term of theirs is logged, and `algo.reward` may name any of them or "reward", the
@@ -48,6 +50,7 @@ class RlConfig:
     group_size: int = 8
     rounds: int = 2
     expand: bool = True
+    probe: int = 0
     curriculum: float = 1.0
     replay: int = 0
     rewards: Mapping[str, float] = field(default_factory=dict)
@@ -79,6 +82,8 @@ class RlConfig:
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if not 0 <= self.probe < self.group_size:
+            raise ConfigError(f"probe is {self.probe}; it must be at least 0 and less than group_size, {self.group_size}")
         if not 0 <= self.decay <= 1:
             raise ConfigError(f"decay is {self.decay}; it is a share of the updates, 0 to 1")
         if not self.temperature > 0:
