@@ -42,6 +42,7 @@ from stepladder.models.tokenizer import build_tokenizer
 from stepladder.rollout.curriculum import Curriculum
 from stepladder.run import read_metrics
 from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.player import Player
 from stepladder.stages.rl import main
 from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.rl_learner import Learner
@@ -253,6 +254,27 @@ def test_groups_without_signal_are_played_again_and_all_are_counted(undisturbed:
         assert 1 in update or first + record["replayed"] >= 2, "a second round when the first was not enough"
     assert {len(rounds) for rounds in updates.values()} == {1, 2}
     assert sum(record["replayed"] for record in figures(undisturbed)) > 0
+
+
+def test_the_last_weights_are_exported_where_they_are_asked_for(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    falling = iter([1.0, 0.0])
+    play = Player.greedily
+
+    async def graded(player: Player, jobs: Any) -> list[Trajectory]:
+        success = next(falling)
+        return [replace(trajectory, reward=success) for trajectory in await play(player, jobs)]
+
+    monkeypatch.setattr(Player, "greedily", graded)
+    config = replace(SIDES, checkpoint=start, output=tmp_path, groups=8, export="last")
+    main(config, show=False)
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    last = torch.load(tmp_path / "state.pt", weights_only=True)
+    exported = weights(tmp_path / "checkpoint")
+    assert best["update"] == 0, "validation went down"
+    assert all(torch.equal(value, last["model"][name]) for name, value in exported.items())
+    assert any(not torch.equal(value, best["model"][name]) for name, value in exported.items())
 
 
 def test_of_a_start_that_is_always_solved_only_the_first_members_are_played(start: Path, tmp_path: Path) -> None:

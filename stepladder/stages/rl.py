@@ -8,7 +8,7 @@ take one optimizer step. Files of a run:
     rollouts-<rank>.jsonl   every episode, written the moment it is over
     state.pt                weights, optimizer and curriculum every `save_every` updates
     best.pt                 the weights that did best on the validation seeds
-    checkpoint/             these weights as a Hugging Face directory
+    checkpoint/             these weights, or the last ones, as a Hugging Face directory
 
 A run that was killed goes on: it learns again from the episodes that it has since its last state, which gives the same weights, and
 plays only what is missing.
@@ -319,8 +319,8 @@ class _RankLoop:
         self.engine.version = self.standing.update
 
     def _export(self) -> None:
-        """The best weights that were seen, or without validation the last ones, as a directory: whole or not at all."""
-        if self.config.validation:
+        """The weights that are asked for as a directory: whole or not at all."""
+        if self.config.validation and self.config.export == "best":
             self.learner.model.load_state_dict(torch.load(self.config.output / "best.pt", weights_only=True)["model"])
         partial, final = self.config.output / "checkpoint.partial", self.config.output / "checkpoint"
         save_checkpoint(partial, self.learner.model, self.learner.renderer.processor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stepladder.algos.algorithm import Algorithm
 from stepladder.algos.grpo import Grpo
@@ -20,8 +20,8 @@ class RlConfig:
 
     An update plays groups of `group_size` episodes from equal starts, on `seeds` training seeds of each task from `first` on, until
     `groups` of them have a signal, at most `rounds` times; with `expand`, more are asked for at once when many had none lately.
-    The first `probe` members of a group are played before the others, and where all of them succeed they stay the only ones (0: every
-    group is played whole): what always succeeds is not worth a group (SPEED, arXiv 2506.09016, which also leaves out what fails).
+    The first `probe` members of a group are played before the others, and where all of them succeed they stay the only ones (0:
+    every group is played whole): what always succeeds is not worth a group (SPEED, arXiv 2506.09016, leaves out hopeless ones too).
     `curriculum` prefers tasks that are neither solved nor hopeless (0: all alike). In a group without success the last member is
     replaced by one of the `replay` last successes from the same start (0: never). `rewards` weighs reward plug-ins, such as
     {'outcome': 1.0, 'format': 0.1}; every term of theirs is logged, and `algo.reward` may name any of them or "reward", the
@@ -35,8 +35,9 @@ class RlConfig:
     checkpoint, for algorithms that want one.
 
     Every `evaluate_every` updates `validation` episodes of each task are played greedily, on training seeds that are kept apart for
-    it; the best weights are exported, and after `patience` evaluations without a better one (0: never) the run ends. It also ends
-    after `max_seconds` of running time, so that what it comes to then depends on the machine."""
+    it; `export` says whether the best weights become the checkpoint or the last ones, which few episodes of validation cannot tell
+    apart. After `patience` evaluations without a better one (0: never) the run ends. It also ends after `max_seconds` of running
+    time, so that what it comes to then depends on the machine."""
 
     checkpoint: Path = Path("runs/demo/sft/checkpoint")
     tasks: str = "miniwob@demo"
@@ -71,6 +72,7 @@ class RlConfig:
     evaluate_every: int = 10
     validation: int = 5
     patience: int = 0
+    export: Literal["best", "last"] = "best"
     save_every: int = 10
     max_seconds: float | None = None
 
