@@ -16,6 +16,7 @@ from typing import Literal
 
 from rich.console import Console
 
+from stepladder.algos.grpo import Grpo
 from stepladder.codec import to_json
 from stepladder.config import to_dict
 from stepladder.run import Phase, Run
@@ -58,16 +59,28 @@ CHECKPOINTS = {
 LastRung = Literal["behaviour_cloning", "flywheel", "rl"]
 
 
+def _cloning_settings() -> sft.SftConfig:
+    default = sft.SftConfig(weights=TASK_WEIGHTS)
+    return replace(default, cloning=replace(default.cloning, steps=560, score_every=112))
+
+
+def _flywheel_settings() -> flywheel.FlywheelConfig:
+    default = flywheel.FlywheelConfig(turns=1, starts=15, attempts=1)
+    return replace(default, train=replace(default.train, cloning=replace(default.train.cloning, steps=100, lr=6e-4)))
+
+
 def _rl_settings() -> RlConfig:
     return RlConfig(
-        updates=13,
+        algo=Grpo(updates=4),
+        updates=10,
         groups=24,
         rounds=1,
-        optimizer=OptimizerConfig(lr=3e-4, adam_lr=2e-4),
+        optimizer=OptimizerConfig(lr=2e-4, adam_lr=1.5e-4),
         warmup=2,
         decay=0.7,
-        evaluate_every=13,
-        validation=10,
+        evaluate_every=10,
+        validation=5,
+        export="last",
         save_every=5,
     )
 
@@ -83,15 +96,15 @@ class DemoConfig:
     tasks: str = "miniwob@demo"
     seed: int = 0
     last: LastRung = "rl"
-    demonstrations: int = 100
+    demonstrations: int = 80
     visits: int = 300
-    episodes: int = 40
-    baseline_episodes: int = 10
+    episodes: int = 25
+    baseline_episodes: int = 5
     untrained_episodes: int = 5
     max_tokens: int = 48
     screens: int = 60
-    sft: sft.SftConfig = field(default_factory=lambda: sft.SftConfig(weights=TASK_WEIGHTS))
-    flywheel: flywheel.FlywheelConfig = field(default_factory=lambda: flywheel.FlywheelConfig(turns=1, starts=20, attempts=1))
+    sft: sft.SftConfig = field(default_factory=_cloning_settings)
+    flywheel: flywheel.FlywheelConfig = field(default_factory=_flywheel_settings)
     rl: RlConfig = field(default_factory=_rl_settings)
 
 
