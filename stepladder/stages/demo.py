@@ -61,24 +61,24 @@ LastRung = Literal["behaviour_cloning", "flywheel", "rl"]
 
 def _cloning_settings() -> sft.SftConfig:
     default = sft.SftConfig(weights=TASK_WEIGHTS)
-    return replace(default, cloning=replace(default.cloning, steps=560, score_every=112))
+    return replace(default, cloning=replace(default.cloning, steps=480, score_every=120))
 
 
 def _flywheel_settings() -> flywheel.FlywheelConfig:
-    default = flywheel.FlywheelConfig(turns=1, starts=15, attempts=1)
-    return replace(default, train=replace(default.train, cloning=replace(default.train.cloning, steps=100, lr=6e-4)))
+    default = flywheel.FlywheelConfig(turns=1, starts=15, attempts=1, validation=5)
+    return replace(default, train=replace(default.train, cloning=replace(default.train.cloning, steps=80, lr=6e-4)))
 
 
 def _rl_settings() -> RlConfig:
     return RlConfig(
-        algo=Grpo(updates=4),
-        updates=10,
+        algo=Grpo(updates=2),
+        updates=13,
         groups=24,
         rounds=1,
-        optimizer=OptimizerConfig(lr=2e-4, adam_lr=1.5e-4),
+        optimizer=OptimizerConfig(lr=2.5e-4, adam_lr=2e-4),
         warmup=2,
         decay=0.7,
-        evaluate_every=10,
+        evaluate_every=13,
         validation=5,
         export="last",
         save_every=5,
@@ -96,9 +96,9 @@ class DemoConfig:
     tasks: str = "miniwob@demo"
     seed: int = 0
     last: LastRung = "rl"
-    demonstrations: int = 80
-    visits: int = 300
-    episodes: int = 25
+    demonstrations: int = 60
+    visits: int = 200
+    episodes: int = 20
     baseline_episodes: int = 5
     untrained_episodes: int = 5
     max_tokens: int = 48
