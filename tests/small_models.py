@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from transformers import Qwen3VLForConditionalGeneration
 
@@ -11,6 +14,7 @@ from stepladder.models.renderer import Renderer
 from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
 from stepladder.models.vision import use_batched_vision
+from stepladder.train.sample import ROW, Sample
 from stepladder.types import ImageRef
 
 SIZES = SmallModel(hidden=48, layers=2, heads=2, key_value_heads=1, vision_hidden=32, vision_layers=2, vision_heads=2, screen=96)
@@ -20,6 +24,14 @@ FRAGMENTS = (
     "]}}\n</tool_call>",
     "left_click",
 )
+
+
+def with_fields(sample: Sample, **rows: Any) -> Sample:
+    """The sample with other values, for every token or for all of them the same, in the rows that are named."""
+    fields = sample.fields.copy()
+    for name, values in rows.items():
+        fields[ROW[name]] = values
+    return replace(sample, fields=fields)
 
 
 def renderer(images: ImageStore | None = None) -> Renderer:

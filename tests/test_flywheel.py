@@ -123,7 +123,7 @@ def test_what_was_sampled_is_learned_token_by_token(config: FlywheelConfig, tmp_
     for trajectory in sampled:
         sample = from_step(render, agent, trajectory.task, trajectory.steps, 0)
         assert sample.tokens[sample.trained].tolist() == list(range(40, 47))
-        assert (sample.logprobs[sample.trained] == np.float32(-0.25)).all()
+        assert (sample.field("logprobs")[sample.trained] == np.float32(-0.25)).all()
 
 
 def test_of_a_teacher_the_actions_are_learned_and_not_the_tokens(config: FlywheelConfig, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -320,6 +322,22 @@ def test_there_is_no_mistake_where_every_step_counts() -> None:
     async def use(environment: MiniWobEnvironment) -> None:
         await environment.reset(catalogue.task("moving-items"), 0)
         assert await environment.mistake(Random(0)) is None
+
+    with_environment(use)
+
+
+def test_pages_behind_a_symbolic_link_show_their_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A virtual environment is often reached through a link; pictures beside the page are then elsewhere for the browser."""
+    spec = find_spec("miniwob")
+    assert spec is not None
+    assert spec.origin is not None
+    link = tmp_path / "miniwob"
+    link.symlink_to(Path(spec.origin).parent)
+    monkeypatch.setattr(spec, "origin", str(link / "__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
+
+    async def use(environment: MiniWobEnvironment) -> None:
+        assert (await environment.reset(catalogue.task("click-dialog"), 0)).screenshot is not None
 
     with_environment(use)
 

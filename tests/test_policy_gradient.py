@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_models import model_for, picture, renderer
+from small_models import model_for, picture, renderer, with_fields
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Qwen3VLForConditionalGeneration
@@ -185,11 +185,11 @@ class Reference:
             old = [distribution(older, states_of(older, each)) for each in samples]
             self.old = pad([each.gather(-1, ids)[:, 0] for each, ids in zip(old, tokens, strict=True)])
         self.fields = {
-            name: pad([torch.from_numpy(getattr(each, name)[each.turns >= 0]).double() for each in samples], empty)
+            name: pad([torch.from_numpy(each.field(name)[each.turns >= 0]).double() for each in samples], empty)
             for name, empty in (("w_ce", 0), ("w_pg", 0), ("w_kl", 0), ("advantages", 0), ("logprobs", torch.nan))
         }
         self.fields |= {
-            name: pad([torch.from_numpy(getattr(each, name)[each.turns >= 0]).double() for each in samples], torch.nan)
+            name: pad([torch.from_numpy(each.field(name)[each.turns >= 0]).double() for each in samples], torch.nan)
             for name in ("ref_logprobs", "values", "returns")
         }
 
@@ -441,8 +441,7 @@ def test_a_batch_in_which_every_group_is_flat_changes_no_weight() -> None:
         trained = learner(algorithm)
         before = weights(trained)
         samples = [
-            replace(each, advantages=each.advantages * np.float32(flat[0]), w_kl=each.w_kl * 0, w_ce=each.w_ce * 0)
-            for each in shared()
+            with_fields(each, advantages=each.field("advantages") * np.float32(flat[0]), w_kl=0.0, w_ce=0.0) for each in shared()
         ]
         metrics = trained.step([MicroBatch(collate(samples, RENDERER, 512))])
         assert metrics["grad_norm"] == 0.0
@@ -463,7 +462,7 @@ def test_scores_are_those_of_the_trainer_and_do_not_depend_on_chunks() -> None:
     torch.manual_seed(0)
     head = ValueHead(48)
     torch.nn.init.normal_(head.outer.weight)
-    samples = [replace(each, w_ce=(each.turns >= 0).astype(np.float32)) for each in apart()]
+    samples = [with_fields(each, w_ce=each.turns >= 0) for each in apart()]
     trained = Trainer(model, None, Schedule(1), autocast=False, temperature=TEMPERATURE, banned=banned_ids(model, RENDERER))
     scorers = [Scorer(model, RENDERER, TEMPERATURE, trained.banned, critic=head, chunk=chunk) for chunk in (1, 3, 32)]
     for each, logprobs, values in zip(samples, scorers[0].logprobs(samples), scorers[0].values(samples), strict=True):

@@ -240,8 +240,8 @@ def test_a_replayed_reply_is_trained_on_as_it_was_sampled(tmp_path: Path) -> Non
     assert prompt.tokens is not None
     assert sample.tokens.tolist() == [*prompt.tokens.tolist(), *tokens.tolist()]
     assert sample.spans == prompt.image_spans
-    assert sample.logprobs[sample.turns == 0].tobytes() == logprobs.tobytes()
-    assert np.isnan(sample.logprobs[sample.turns < 0]).all()
+    assert sample.field("logprobs")[sample.turns == 0].tobytes() == logprobs.tobytes()
+    assert np.isnan(sample.field("logprobs")[sample.turns < 0]).all()
     batch = collate([sample], RENDERER)
     assert batch.targets.tolist() == tokens.tolist()
     assert batch.field("logprobs").numpy().tobytes() == logprobs.tobytes()

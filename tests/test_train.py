@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import model_for, picture, renderer
+from small_models import model_for, picture, renderer, with_fields
 
 from stepladder.agents.qwen_vl import QwenVLAgent
 from stepladder.images import ImageStore
@@ -90,16 +89,16 @@ def test_the_digits_of_a_click_look_at_the_visual_token_that_shows_the_place() -
     clicked = SAMPLES[1]  # at (50, 80) of 64 x 96 pixels: the third row of two visual tokens, the second of them
     digits = [RENDERER.decode([token]).isdigit() for token in clicked.tokens] & clicked.trained
     assert digits.sum() == 6
-    assert (clicked.looks_at[digits] == 5).all()
-    assert np.isnan(clicked.looks_at[~digits]).all()
+    assert (clicked.field("looks_at")[digits] == 5).all()
+    assert np.isnan(clicked.field("looks_at")[~digits]).all()
     history = [Step(Observation(PICTURES[0]), Action("click", 50, 80)), Step(Observation(PICTURES[1]), Action("click", -5, 500))]
     agent = QwenVLAgent(system="none", grid=10, screenshots=2)
     later = from_step(RENDERER, agent, Task("t", "click", "test"), history, 1)
-    assert np.nanmax(later.looks_at) == 6 + 4, "counted over both pictures; a place beside the picture is at its edge"
+    assert np.nanmax(later.field("looks_at")) == 6 + 4, "counted over both pictures; a place beside the picture is at its edge"
     typed = Step(Observation(PICTURES[0]), Action("type", text="12"))
     dragged = Step(Observation(PICTURES[0]), Action("drag", 1, 2, 30, 40))
     for step in (typed, dragged):
-        assert np.isnan(from_step(RENDERER, AGENT, Task("t", "go", "test"), (step,), 0).looks_at).all()
+        assert np.isnan(from_step(RENDERER, AGENT, Task("t", "go", "test"), (step,), 0).field("looks_at")).all()
 
 
 def test_pointing_is_the_negative_log_attention_of_one_head() -> None:
@@ -220,7 +219,7 @@ def test_training_continues_bit_for_bit() -> None:
 def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
     trained = trainer()
     before = {name: p.detach().clone() for name, p in trained.named_parameters()}
-    bad = double(collate([replace(SAMPLES[0], w_ce=SAMPLES[0].w_ce * np.float32(np.inf))], RENDERER))
+    bad = double(collate([with_fields(SAMPLES[0], w_ce=SAMPLES[0].field("w_ce") * np.float32(np.inf))], RENDERER))
     with pytest.raises(FloatingPointError, match="update 0"):
         trained.step([MicroBatch(bad)])  # type: ignore[arg-type]
     assert all(torch.equal(before[name], p) for name, p in trained.named_parameters())

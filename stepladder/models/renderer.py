@@ -48,8 +48,9 @@ class Renderer:
         )
         self._encode = functools.lru_cache(maxsize=100_000)(self._encode_text)
         self._levels = self._normalised_levels()
-        #: Ids of the tokens that are one digit.
-        self.digit_ids: tuple[int, ...] = tuple(i for digit in "0123456789" if (i := self.single_token(digit)) is not None)
+        #: bool[vocabulary]: the tokens that are one digit.
+        self.is_digit = np.zeros(len(tokenizer), dtype=bool)
+        self.is_digit[[i for digit in "0123456789" if (i := self.single_token(digit)) is not None]] = True
 
     # ------------------------------------------------------------------ text
 

@@ -133,7 +133,7 @@ def main(config: DemoConfig, show: bool = True) -> Path:
         )
         phase(
             "sft",
-            "Training from random weights: copying, perception, behaviour cloning (about fourteen minutes)",
+            "Training from random weights: copying, perception, behaviour cloning (about fifteen minutes)",
             lambda _: _clone(config, show),
         )
         phase(
@@ -142,21 +142,21 @@ def main(config: DemoConfig, show: bool = True) -> Path:
             lambda record: _perceive(config, record, show),
         )
         phase("baselines", "Baselines on held-out seeds (about a minute)", lambda _: _baselines(config, show))
-        measure("behaviour_cloning", "Evaluation on held-out seeds (about a minute and a half)")
+        measure("behaviour_cloning", "Evaluation on held-out seeds (about a minute)")
         if config.last in ("flywheel", "rl"):
             phase(
                 "flywheel",
-                "Flywheel: it plays, keeps its successes, learns from them (about four minutes)",
+                "Flywheel: it plays, keeps its successes, learns from them (about three minutes)",
                 lambda _: _turn(config, show),
             )
-            measure("flywheel", "Evaluation on the same seeds after the flywheel (about a minute and a half)")
+            measure("flywheel", "Evaluation on the same seeds after the flywheel (about a minute)")
         if config.last == "rl":
             phase(
                 "rl",
-                "Reinforcement learning: groups of episodes from equal starts (about six minutes)",
+                "Reinforcement learning: groups of episodes from equal starts (about nine minutes)",
                 lambda _: _reinforce(config, show),
             )
-            measure("rl", "Evaluation on the same seeds after reinforcement learning (about a minute and a half)")
+            measure("rl", "Evaluation on the same seeds after reinforcement learning (about a minute)")
         rungs = list(CHECKPOINTS)[: list(CHECKPOINTS).index(config.last) + 1]
         report = demo_report.write(config.output, run, {name: policy_of(config, name) for name in (*evaluate.BASELINES, *rungs)})
         console.print(f"[bold]Report[/bold]\n  {report}")

@@ -144,8 +144,8 @@ class Learner:
 
 def _teaches(sample: Sample) -> bool:
     """Whether a sample has a gradient: advantages of 0 alone have none."""
-    values, kinds = np.isfinite(sample.returns), sample.w_ce.any() or sample.w_kl.any()
-    return bool(kinds or values.any() or (sample.w_pg * sample.advantages).any())
+    values, kinds = np.isfinite(sample.field("returns")), sample.field("w_ce").any() or sample.field("w_kl").any()
+    return bool(kinds or values.any() or (sample.field("w_pg") * sample.field("advantages")).any())
 
 
 def _by_trajectory(members: Sequence[Trajectory], found: dict[str, Any]) -> Scores:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from stepladder.models.renderer import Renderer
-from stepladder.train.sample import TOKEN_FIELDS, Sample
+from stepladder.train.sample import ROW, TOKEN_FIELDS, Sample
 from stepladder.types import FloatArray, ImageRef, IntArray
 
 
@@ -100,7 +100,7 @@ def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) 
     segment = np.zeros(shape, dtype=np.int64)
     image_mask = np.zeros(shape, dtype=bool)
     source, targets, reply_lengths = [], [], []
-    fields: dict[str, list[FloatArray]] = {name: [] for name in TOKEN_FIELDS}
+    fields: list[FloatArray] = []
     pictures: list[ImageRef] = []
     for r, row in enumerate(rows):
         start = 0
@@ -116,9 +116,9 @@ def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) 
             source.append(r * width + start + sample.previous[trained])
             targets.append(sample.tokens[trained])
             reply_lengths.append(_run_lengths(sample.turns[trained]))
-            for name, values in fields.items():
-                values.append(getattr(sample, name)[trained])
-            fields["looks_at"][-1] = _columns(sample, fields["looks_at"][-1], start)
+            values = sample.fields[:, trained]
+            values[ROW["looks_at"]] = _columns(sample, values[ROW["looks_at"]], start)
+            fields.append(values)
             start = end
     distinct = tuple(dict.fromkeys(pictures))
     pixel_values, grid = renderer.pixels(distinct) if distinct else (None, None)
@@ -129,7 +129,7 @@ def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) 
         image_mask=torch.from_numpy(image_mask),
         source=torch.from_numpy(np.concatenate(source).astype(np.int64)),
         targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
-        token_fields={name: torch.from_numpy(np.concatenate(values)) for name, values in fields.items()},
+        token_fields=dict(zip(TOKEN_FIELDS, torch.from_numpy(np.concatenate(fields, axis=1)), strict=True)),
         reply_lengths=torch.from_numpy(np.concatenate(reply_lengths)),
         images=distinct,
         pixel_values=pixel_values,

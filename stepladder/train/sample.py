@@ -17,9 +17,9 @@ Several turns of an episode whose prompts extend one another are one branch with
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ from stepladder.interfaces import Agent
 from stepladder.models.renderer import Renderer, Spans
 from stepladder.types import FloatArray, ImageRef, IntArray, Message, Step, Task
 
-#: The fields of a sample that hold one float32 for every token, with the value that says "nothing here".
+#: The rows of `Sample.fields`, with the value that says "nothing here"; the first three are weights of losses.
 TOKEN_FIELDS: dict[str, float] = {
     "w_ce": 0.0,
     "w_pg": 0.0,
@@ -41,6 +41,9 @@ TOKEN_FIELDS: dict[str, float] = {
     "returns": np.nan,
     "looks_at": np.nan,
 }
+ROW = {name: row for row, name in enumerate(TOKEN_FIELDS)}
+_WEIGHTS = 3
+_NOTHING = np.array(list(TOKEN_FIELDS.values()), dtype=np.float32)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,25 +52,17 @@ class Sample:
     for none), turns int32[T] (number of the reply that the token belongs to, -1 for none), the pictures and the spans of their
     placeholders, and a key that says where the sample came from.
 
-    float32[T] each: the weights `w_ce`, `w_pg`, `w_kl` of the token in the three losses; `logprobs` of the behaviour policy;
-    `advantages`; `ref_logprobs` of the reference or teacher; `values` as the critic saw them before the update, and their
-    `returns`; `looks_at`, for the digits of a place that is clicked, the visual token in which the place lies, counted over all
-    pictures (NaN where there is none)."""
+    `fields` float32[F, T] has a row for each name in TOKEN_FIELDS: the weights `w_ce`, `w_pg`, `w_kl` of the token in the three
+    losses; `logprobs` of the behaviour policy; `advantages`; `ref_logprobs` of the reference or teacher; `values` as the critic saw
+    them before the update, and their `returns`; `looks_at`, for the digits of a place that is clicked, the visual token in which
+    the place lies, counted over all pictures (NaN where there is none)."""
 
     tokens: IntArray
     positions: npt.NDArray[np.int64]
     segments: IntArray
     previous: IntArray
     turns: IntArray
-    w_ce: FloatArray
-    w_pg: FloatArray
-    w_kl: FloatArray
-    logprobs: FloatArray
-    advantages: FloatArray
-    ref_logprobs: FloatArray
-    values: FloatArray
-    returns: FloatArray
-    looks_at: FloatArray
+    fields: FloatArray
     images: tuple[ImageRef, ...] = ()
     spans: Spans = ()
     key: str = ""
@@ -75,10 +70,14 @@ class Sample:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    @property
+    def field(self, name: str) -> FloatArray:
+        """float32[T]: one row of `fields`."""
+        return self.fields[ROW[name]]
+
+    @functools.cached_property
     def trained(self) -> npt.NDArray[np.bool_]:
         """bool[T]: the tokens that have a weight in some loss."""
-        return (self.w_ce != 0) | (self.w_pg != 0) | (self.w_kl != 0)
+        return (self.fields[:_WEIGHTS] != 0).any(0)
 
 
 def from_reply(
@@ -104,13 +103,15 @@ def from_reply(
         prompt, spans = rendered.tokens, rendered.image_spans
     images = tuple(image for message in messages for image in message.images)
     tokens = np.concatenate([prompt, reply]).astype(np.int32)
-    fields = {name: np.full(len(tokens), empty, dtype=np.float32) for name, empty in TOKEN_FIELDS.items()}
+    fields = np.empty((len(TOKEN_FIELDS), len(tokens)), dtype=np.float32)
+    fields[:] = _NOTHING
+    replied = fields[:, len(prompt) :]
     for name, value in credit.fields(len(reply), key).items():
-        fields[name][len(prompt) :] = value
+        replied[ROW[name]] = value
     if logprobs is not None:
-        fields["logprobs"][len(prompt) :] = logprobs
+        replied[ROW["logprobs"]] = logprobs
     if looks_at is not None:
-        fields["looks_at"][len(prompt) :][np.isin(reply, renderer.digit_ids)] = looks_at
+        replied[ROW["looks_at"], renderer.is_digit[reply]] = looks_at
     turns = np.full(len(tokens), -1, dtype=np.int32)
     turns[len(prompt) :] = 0
     return Sample(
@@ -119,10 +120,10 @@ def from_reply(
         segments=np.ones(len(tokens), dtype=np.int32),
         previous=np.arange(-1, len(tokens) - 1, dtype=np.int32),
         turns=turns,
+        fields=fields,
         images=images,
         spans=spans,
         key=key,
-        **fields,
     )
 
 
@@ -223,10 +224,10 @@ def share_prefix(samples: Sequence[Sample]) -> Sample:
         segments=np.concatenate([p.segments for p in pieces]),
         previous=np.concatenate([p.previous for p in pieces]),
         turns=np.concatenate([p.turns for p in pieces]),
+        fields=np.concatenate([p.fields for p in pieces], axis=1),
         images=first.images,
         spans=trunk_spans,
         key=first.key,
-        **{name: np.concatenate([getattr(p, name) for p in pieces]) for name in TOKEN_FIELDS},
     )
 
 
@@ -243,9 +244,9 @@ def _extends(sample: Sample, last: Sample) -> bool:
 def _take_in(sample: Sample, last: Sample) -> Sample:
     """`sample` with the credit of `last` on the tokens that they share."""
     length, replies = len(last), int(last.turns.max(initial=-1)) + 1
-    fields: dict[str, Any] = {n: np.concatenate([getattr(last, n), getattr(sample, n)[length:]]) for n in TOKEN_FIELDS}
+    fields = np.concatenate([last.fields, sample.fields[:, length:]], axis=1)
     turns = np.concatenate([last.turns, np.where(sample.turns >= 0, sample.turns + replies, -1)[length:]]).astype(np.int32)
-    return replace(sample, turns=turns, **fields)
+    return replace(sample, turns=turns, fields=fields)
 
 
 def _slice(sample: Sample, start: int, end: int, segment: int, offset: int, replies: int = 0) -> Sample:
@@ -258,7 +259,7 @@ def _slice(sample: Sample, start: int, end: int, segment: int, offset: int, repl
         segments=np.full(end - start, segment, dtype=np.int32),
         previous=(sample.previous[start:end] - start + offset).astype(np.int32),
         turns=np.where(turns >= 0, turns + replies, -1).astype(np.int32),
-        **{name: getattr(sample, name)[start:end] for name in TOKEN_FIELDS},
+        fields=sample.fields[:, start:end],
     )
 
 

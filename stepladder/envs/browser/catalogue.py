@@ -188,13 +188,15 @@ class Entry:
 
 
 def html_directory() -> Path:
-    """Where the wheel `miniwob` keeps its task pages. Raises ModuleNotFoundError that says what to install."""
+    """Where the wheel `miniwob` keeps its task pages, without symbolic links: a page may read files of its own directory alone.
+
+    Raises ModuleNotFoundError that says what to install."""
     spec = importlib.util.find_spec("miniwob")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(
             "the tasks of MiniWoB++ are not installed: pip install 'stepladder[browser]' (or miniwob>=1.1,<2)"
         )
-    return Path(spec.origin).parent / "html"
+    return Path(spec.origin).resolve().parent / "html"
 
 
 @functools.cache
