@@ -5,8 +5,8 @@
 
 For each finished demo: the checkpoint of its behaviour cloning learns on, from the same demonstrations, for as many seconds as the
 flywheel and reinforcement learning took in that run. Then both are evaluated on the same held-out seeds and compared start by
-start (McNemar, exact), each run for itself and all together. Everything is kept
-in `control/` beside the run's own files, and an interrupted control goes on.
+start (McNemar, exact), each run for itself and all together. Everything is kept in `control/` beside the run's own files, and an
+interrupted control goes on.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from stepladder.store import TrajectoryStore
 
 #: Enough updates that the clock alone ends the control.
 ENDLESS = 1_000_000
-#: The rate at which cloning goes on: the first is that of the flywheel's own training, the second that of the cloning before it.
-RATES = (1e-3, 2e-3)
+#: Rates at which cloning goes on: of the flywheel in the demo, of the flywheel by default, of the cloning before it.
+RATES = (6e-4, 1e-3, 2e-3)
 #: Success of every graded start, a task and its seed.
 Outcomes = dict[tuple[str, int], bool]
 #: A start of one of several runs.
