@@ -45,8 +45,16 @@ def group_processes(group: int) -> list[int]:
     return found
 
 
+def command_line(process: int) -> bytes:
+    """Empty for a process that has ended meanwhile."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def renderers(group: int) -> set[int]:
-    return {one for one in group_processes(group) if b"--type=renderer" in Path(f"/proc/{one}/cmdline").read_bytes()}
+    return {one for one in group_processes(group) if b"--type=renderer" in command_line(one)}
 
 
 def wait_until_gone(group: int) -> None:
@@ -166,7 +174,7 @@ def test_a_killed_browser_is_a_failure(browser: Browser) -> None:
     group = host(browser).pid
     assert group is not None
     for process in group_processes(group):  # a wrapper script may be the first of the group
-        if b"--type=" not in Path(f"/proc/{process}/cmdline").read_bytes():
+        if b"--type=" not in command_line(process):
             os.kill(process, signal.SIGKILL)
     with pytest.raises(EnvironmentFailure):
         browser.act("click", x=5, y=5)
