@@ -174,7 +174,7 @@ def test_a_killed_browser_is_a_failure(browser: Browser) -> None:
     group = host(browser).pid
     assert group is not None
     for process in group_processes(group):  # a wrapper script may be the first of the group
-        if b"--type=" not in command_line(process):
+        if (command := command_line(process)) and b"--type=" not in command:
             os.kill(process, signal.SIGKILL)
     with pytest.raises(EnvironmentFailure):
         browser.act("click", x=5, y=5)
