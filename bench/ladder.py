@@ -65,9 +65,11 @@ def outcomes(directory: Path) -> Outcomes:
         return {(summary.task, summary.seed): summary.success for summary in store.summaries() if summary.reward is not None}
 
 
-def rung(run: Path, name: str) -> float | None:
+def rung(run: Path, name: str) -> str:
+    """The success rate of a rung of the demo, or that there is none."""
     path = run / "evaluate" / name / "checkpoint.json"
-    return from_json(Result, json.loads(path.read_text()), str(path)).rate
+    rate = from_json(Result, json.loads(path.read_text()), str(path)).rate
+    return "none graded" if rate is None else f"{rate:.3f}"
 
 
 def played(run: Path, checkpoint: Path, name: str, episodes: int) -> Outcomes:
@@ -107,7 +109,7 @@ def main() -> None:
     )
     together: dict[float, tuple[dict[Start, bool], dict[Start, bool]]] = {}
     for run in arguments.runs:
-        climbed = ", ".join(f"{rung(run, name) or 0.0:.3f}" for name in ("behaviour_cloning", "flywheel", "rl"))
+        climbed = ", ".join(rung(run, name) for name in ("behaviour_cloning", "flywheel", "rl"))
         learned = played(run, run / "rl" / "checkpoint", "rl", arguments.episodes)
         for rate in arguments.rates:
             more_cloning = played(run, control(run, rate), f"{rate:g}", arguments.episodes)

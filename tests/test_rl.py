@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -254,6 +255,21 @@ def test_groups_without_signal_are_played_again_and_all_are_counted(undisturbed:
         assert 1 in update or first + record["replayed"] >= 2, "a second round when the first was not enough"
     assert {len(rounds) for rounds in updates.values()} == {1, 2}
     assert sum(record["replayed"] for record in figures(undisturbed)) > 0
+
+
+@pytest.mark.parametrize("known", [1, 9])
+def test_a_probed_run_goes_on_with_the_episodes_that_it_has(start: Path, tmp_path: Path, known: int) -> None:
+    """Killed while it probed, and later: nothing is played twice, and the groups are those of a run that was not."""
+    config = replace(SIDES, checkpoint=start, groups=8, rounds=1, seeds=20, probe=2, expand=False, validation=0, environments=1)
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    main(replace(config, output=whole), show=False)
+    lines = (whole / "rollouts-0.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) > 2 * 9, "some groups are played whole"
+    part.mkdir()
+    (part / "rollouts-0.jsonl").write_bytes(b"".join(lines[: 2 * known]))
+    shutil.copytree(whole / "images", part / "images")
+    main(replace(config, output=part), show=False)
+    assert_equal(part, whole)
 
 
 def test_the_last_weights_are_exported_where_they_are_asked_for(

@@ -64,7 +64,10 @@ class SharedMuon(torch.optim.Muon):
 
 
 def owner_of_each(shapes: Sequence[Sequence[int]], world: int) -> list[int]:
-    """A rank for every matrix, so that all have about as much to compute."""
+    """A rank for every matrix, so that all have about as much to compute.
+
+    A Newton-Schulz step multiplies the matrix [m, n], m <= n, with its transpose, their product with itself, and that with the
+    matrix: m^2 (2 n + m) multiplications."""
     work = [min(shape) ** 2 * (2 * max(shape) + min(shape)) for shape in shapes]
     owners, load = [0] * len(shapes), [0] * world
     for i in sorted(range(len(shapes)), key=lambda i: (-work[i], i)):
