@@ -32,19 +32,19 @@ TASK_WEIGHTS = {
     "choose-list": 2.0,
     "circle-center": 1.3,
     "click-button": 3.0,
-    "click-button-sequence": 3.0,
     "click-collapsible-nodelay": 1.5,
     "click-color": 2.0,
     "click-dialog-2": 1.5,
     "click-tab": 1.5,
     "click-test": 0.7,
-    "click-test-2": 1.5,
     "click-widget": 3.0,
     "copy-paste": 1.3,
     "enter-text-dynamic": 1.5,
     "enter-time": 1.3,
     "focus-text": 0.6,
     "form-sequence-2": 1.5,
+    "form-sequence-3": 2.0,
+    "highlight-text": 2.0,
     "login-user": 1.3,
 }
 
@@ -65,20 +65,20 @@ def _cloning_settings() -> sft.SftConfig:
 
 
 def _flywheel_settings() -> flywheel.FlywheelConfig:
-    default = flywheel.FlywheelConfig(turns=1, starts=15, attempts=1, validation=5)
-    return replace(default, train=replace(default.train, cloning=replace(default.train.cloning, steps=80, lr=6e-4)))
+    default = flywheel.FlywheelConfig(turns=1, starts=10, attempts=1, validation=5)
+    return replace(default, train=replace(default.train, cloning=replace(default.train.cloning, steps=60, lr=6e-4)))
 
 
 def _rl_settings() -> RlConfig:
     return RlConfig(
-        algo=Grpo(updates=2),
-        updates=13,
+        algo=Grpo(updates=3),
+        updates=10,
         groups=24,
         rounds=1,
         optimizer=OptimizerConfig(lr=2.5e-4, adam_lr=2e-4),
         warmup=2,
-        decay=0.7,
-        evaluate_every=13,
+        decay=0.6,
+        evaluate_every=10,
         validation=5,
         export="last",
         save_every=5,

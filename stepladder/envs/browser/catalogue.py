@@ -171,9 +171,9 @@ visual-addition                math       10  multi_step typing counting
 
 #: Small enough for a model trained in minutes: short texts, few steps, one font.
 _DEMO = """
-click-test click-test-2 click-button click-dialog click-dialog-2 click-widget focus-text focus-text-2 click-tab
-click-button-sequence click-color grid-coordinate click-collapsible-nodelay enter-text enter-text-dynamic
-enter-password login-user form-sequence-2 enter-date enter-time copy-paste choose-list scroll-text-2 circle-center
+click-test click-button click-dialog click-dialog-2 click-widget focus-text focus-text-2 click-tab click-color
+grid-coordinate click-collapsible-nodelay enter-text enter-text-dynamic enter-password login-user form-sequence-2
+form-sequence-3 enter-date enter-time copy-paste choose-list scroll-text-2 circle-center highlight-text
 """
 
 
