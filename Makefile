@@ -10,13 +10,14 @@ TORCH_OPTIONS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test check bench clean clean-runs chromium chromium-full chromium-driver
+.PHONY: help setup demo test check bench clean clean-runs chromium chromium-full chromium-driver desktop
 
 help:
 	@echo "make setup    a virtual environment in .venv, the packages, Chromium"
 	@echo "make demo     the demonstration: train an agent from nothing on this machine, evaluate it, write a report (runs/demo)"
 	@echo "make test     the tests"
 	@echo "make check    lint, format and types"
+	@echo "make desktop  what pocket desktops need: an X server, a sandbox, a window manager, applications"
 	@echo "make bench    the speed of the browser environment beside Playwright and Gymnasium, which are installed for it"
 	@echo "make clean    remove .venv and caches"
 	@echo "make clean-runs   remove runs/, with every model and result in it"
@@ -34,7 +35,7 @@ setup: .venv/ready chromium
 .venv/ready: .venv/bin/python pyproject.toml constraints.txt
 	@echo "== packages into .venv (PyTorch first, at the exact version of constraints.txt)"
 	@$(PIP) --quiet $(TORCH_OPTIONS) "$$(grep '^torch==' constraints.txt)"
-	@$(PIP) --quiet -e ".[browser,train,dev]"
+	@$(PIP) --quiet -e ".[browser,bridge,desktop,train,dev]"
 	@touch $@
 
 chromium: .venv/ready
@@ -50,7 +51,10 @@ demo: setup
 	@echo "== the demonstration, into runs/demo; interrupt it whenever you like, the same command goes on"
 	@$(BIN)/stepladder demo
 
-test: setup chromium-full
+desktop: .venv/ready
+	@dev/install_desktop.sh applications
+
+test: setup chromium-full desktop
 	@echo "== tests, two at a time"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 

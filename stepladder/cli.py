@@ -23,6 +23,8 @@ from stepladder.interfaces import EnvironmentFailure
 T = TypeVar("T")
 #: What to install for a package that the core works without.
 EXTRAS = {"torch": "train", "transformers": "train", "tokenizers": "train", "safetensors": "train", "miniwob": "browser"}
+EXTRAS |= dict.fromkeys(("Xlib", "jeepney", "openpyxl", "docx", "pptx", "odf"), "desktop")
+EXTRAS |= dict.fromkeys(("httpx", "starlette", "uvicorn"), "bridge")
 app = typer.Typer(
     name="stepladder",
     help="Train and evaluate computer-use agents: models that look at a screen and act until a task is done.",
@@ -42,7 +44,10 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Directory o
 Tasks = Annotated[
     str | None,
     typer.Option(
-        "--tasks", "-t", help="miniwob, miniwob@demo, miniwob:click-test,click-tab, forms, page:FILE.jsonl", show_default=False
+        "--tasks",
+        "-t",
+        help="miniwob, miniwob@demo, miniwob:click-test,click-tab, forms, desk, page:FILE.jsonl",
+        show_default=False,
     ),
 ]
 
@@ -157,6 +162,55 @@ def evaluate(
     _say(f"report: {config.output / 'report.html'}")
     if result.n == 0:
         raise typer.Exit(1)
+
+
+@app.command()
+def validate(
+    tasks: Tasks = None,
+    output: Output = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds of each task.", show_default=False)] = None,
+    set_: Settings = None,
+    settings: ShowSettings = False,
+) -> None:
+    """Whether tasks are sound: their own solution scores 1, doing nothing 0, giving up 0 unless the task cannot be done."""
+    from stepladder.stages import validate as stage
+
+    config = _configured(stage.ValidateConfig(), set_, settings, tasks=tasks, output=output, seeds=seeds)
+    found = stage.main(config)
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("task", *stage.PLAYERS, "steps"):
+        table.add_column(column, justify="left" if column == "task" else "right")
+    for task in dict.fromkeys(one.task for one in found):
+        of_task = [one for one in found if one.task == task]
+        cells = []
+        for player in stage.PLAYERS:
+            its = [one for one in of_task if one.player == player]
+            right = sum(one.right for one in its)
+            cells.append(f"{right}/{len(its)}" if right == len(its) else f"[red]{right}/{len(its)}[/red]")
+        table.add_row(escape(task), *cells, str(max(one.steps for one in of_task)))
+    Console().print(table)
+    wrong = [one for one in found if not one.right]
+    for one in wrong:
+        scored = "has no grade" if one.reward is None else f"scored {one.reward:g}"
+        _say(f"{one.task}, seed {one.seed}: {one.player} {scored}, not {one.wanted:g}{f': {one.error}' if one.error else ''}")
+    count = len({one.task for one in found})
+    _say(f"{count} tasks, {len(found) - len(wrong)} of {len(found)} as they should be")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    tasks: Tasks = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen at.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen at.", show_default=False)] = None,
+    set_: Settings = None,
+    settings: ShowSettings = False,
+) -> None:
+    """Lend environments over HTTP, to one token, at this machine's own address unless told otherwise."""
+    from stepladder.stages import serve as stage
+
+    stage.main(_configured(stage.ServeConfig(), set_, settings, tasks=tasks, host=host, port=port))
 
 
 @app.command()

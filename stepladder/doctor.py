@@ -17,6 +17,7 @@ from rich.markup import escape
 from stepladder.envs.browser.find import find_chromium
 from stepladder.envs.browser.host import BrowserHost
 from stepladder.interfaces import EnvironmentFailure
+from stepladder.plugins import load
 from stepladder.run import describe_machine, package_version
 
 FONTS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".local/share/fonts", Path("/Library/Fonts"))
@@ -37,7 +38,7 @@ def examine() -> bool:
     console = Console()
     colours = {"ok": "green", "missing": "bold red", "note": "yellow"}
     complete = True
-    for check in (_packages, _browser, _fonts, _machine):
+    for check in (_packages, _browser, _desktop, _fonts, _machine):
         for finding in check():
             complete = complete and finding.state != "missing"
             mark = f"[{colours[finding.state]}]{finding.state:8}[/]"
@@ -89,6 +90,25 @@ async def _start_browser(path: Path) -> tuple[str, bool, float]:
         return host.version, host.begin_frames, time.monotonic() - started
     finally:
         await host.close()
+
+
+def _desktop() -> Iterator[Finding]:
+    purpose = "needed for desktop tasks alone"
+    if any(importlib.util.find_spec(name) is None for name in ("Xlib", "jeepney")):
+        yield Finding("note", "desktop", f"python-xlib or jeepney is not installed; {purpose}", "pip install 'stepladder[desktop]'")
+        return
+    desktop_class = load("stepladder.envs.desktop.desktop:Desktop", {}, "part")  # here, because it imports both
+
+    async def start() -> float:
+        started = time.monotonic()
+        desktop = await desktop_class.start()
+        await desktop.close()
+        return time.monotonic() - started
+
+    try:
+        yield Finding("ok", "desktop", f"sandboxed, up in {asyncio.run(start()):.2f} s")
+    except EnvironmentFailure as error:
+        yield Finding("note", "desktop", f"does not start; {purpose}", str(error))
 
 
 def _fonts() -> Iterator[Finding]:

@@ -4,6 +4,8 @@ miniwob                        all MiniWoB++ tasks
 miniwob:click-test,click-tab   some of them
 miniwob@demo                   a named set (also a category or a tag: miniwob@reading)
 forms, forms:login,wizard      the in-process forms
+desk, desk:editor-write        everyday work on pocket desktops
+bridge, bridge:ID,ID           what the servers at OSWORLD_SERVER_URL have
 page:FILE.jsonl                your own pages, one task a line
 env:package.module:Class       the tasks of your own environment, as its class method `tasks` lists them
 """
@@ -25,7 +27,7 @@ from stepladder.envs.browser.pages import load_page_tasks
 from stepladder.errors import TaskError, UserError
 from stepladder.types import Task
 
-SOURCES = ("miniwob", "forms", "page", "env")
+SOURCES = ("miniwob", "forms", "desk", "bridge", "page", "env")
 
 
 def load_tasks(spec: str, split: str = "all") -> list[Task]:
@@ -77,8 +79,8 @@ def _find(spec: str) -> list[Task]:
         if not hasattr(kind, "tasks"):
             raise TaskError(f"{names} has no class method tasks(), which lists its tasks")
         return list(kind.tasks())
-    if source == "forms":
-        return list(environment_class("forms").tasks(chosen or None))
+    if source in ("forms", "desk", "bridge"):
+        return list(environment_class(source).tasks(chosen or None))
     return catalogue.tasks(chosen or (catalogue.named_set(named) if at else None))
 
 

@@ -153,7 +153,7 @@ class Action:
     scroll        x, y (None: at the pointer), `amount` in wheel notches, positive is up; with `name` "horizontal" sideways,
                   positive is right; `keys` are modifiers held
     type          text
-    key           keys pressed together, such as ("ctrl", "a"); names are lower-case (`stepladder.agents.keys`)
+    key           keys pressed together, such as ("ctrl", "a"); names are lower-case (`stepladder.keys`)
     key_down/up   keys
     wait          seconds
     call          name and args of an API function

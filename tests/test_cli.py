@@ -30,7 +30,21 @@ def command(*arguments: str) -> tuple[int, str, str]:
 def test_help_lists_every_command() -> None:
     code, output, _ = command("--help")
     assert code == 0
-    for name in ("demo", "collect", "sft", "flywheel", "rl", "eval", "compare", "tasks", "show", "doctor", "bench"):
+    for name in (
+        "demo",
+        "collect",
+        "sft",
+        "flywheel",
+        "rl",
+        "eval",
+        "compare",
+        "tasks",
+        "validate",
+        "serve",
+        "show",
+        "doctor",
+        "bench",
+    ):
         assert name in output
 
 
@@ -189,7 +203,7 @@ def test_show_tells_phases_and_latest_figures_of_a_run(tmp_path: Path) -> None:
 def test_doctor_is_content_here() -> None:
     result = runner.invoke(cli.app, ["doctor"])
     assert result.exit_code == 0, result.output
-    for part in ("Python", "torch", "miniwob", "Chromium", "memory", "disk"):
+    for part in ("Python", "torch", "miniwob", "Chromium", "desktop", "memory", "disk"):
         assert f"ok      {part}" in result.output
 
 

@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,40 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_files_that_are_named_exist(page: Path) -> None:
     for name in re.findall(r"`((?:stepladder|tests|bench|dev|docs)/[\w./]+\.\w+)`", page.read_text()):
         assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_your_own_application(tmp_path: Path) -> None:
+    (tmp_path / "calculator.py").write_text(blocks("own-application.md", "python")[0])
+    commands = blocks("own-application.md", "bash")[0].strip().splitlines()
+    assert "1 tasks, 6 of 6 as they should be" in stepladder(commands[0], tmp_path)
+    stepladder(commands[1], tmp_path)
+    found = json.loads((tmp_path / "runs/random/report.json").read_text())
+    assert (found["rungs"][0]["n"], found["rungs"][0]["success"]) == (1, 0.0)
+
+
+def test_environments_over_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = [line.partition("  #")[0].strip() for line in blocks("serve.md", "bash")[0].strip().splitlines()]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    for line in (commands[0], commands[2].replace("8765", port)):
+        name, _, value = line.removeprefix("export ").partition("=")
+        monkeypatch.setenv(name, value)
+    words = shlex.split(commands[1].removesuffix(" &").replace("8765", port))
+    program = [sys.executable, "-c", "import sys; from stepladder.cli import main; main()", *words[1:]]
+    server = subprocess.Popen(program, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            with socket.socket() as trial:
+                if trial.connect_ex(("127.0.0.1", int(port))) == 0:
+                    break
+            time.sleep(0.1)
+        stepladder(commands[3], tmp_path)
+    finally:
+        server.terminate()
+        server.wait(20)
+    found = json.loads((tmp_path / "runs/bridged/report.json").read_text())
+    assert found["rungs"][0]["n"] == 2
 
 
 def test_your_own_page(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from stepladder.agents import agent_class
 from stepladder.agents.coordinates import RelativeCoordinates
-from stepladder.agents.keys import MODIFIERS, NAMED_KEYS, canonical_key, read_keys
 from stepladder.agents.qwen_vl import QwenVLAgent
 from stepladder.interfaces import Agent, ParseError
+from stepladder.keys import MODIFIERS, NAMED_KEYS, canonical_key, read_keys
 from stepladder.types import ACTION_KINDS, Action, Completion, ImageRef, Observation, Step, Task
 
 SCREEN = Observation(screenshot=ImageRef("0" * 64, 160, 210))

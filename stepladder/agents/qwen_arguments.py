@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from stepladder.agents.coordinates import RelativeCoordinates
-from stepladder.agents.keys import MODIFIERS, canonical_key, read_keys
+from stepladder.keys import MODIFIERS, canonical_key, read_keys
 from stepladder.types import Action, ActionKind, ImageRef
 
 #: Qwen scrolls in pixels, actions count wheel notches. A round figure: Chromium scrolls 53 pixels a notch on Linux, 100 on Windows.

@@ -9,6 +9,8 @@ from stepladder.plugins import load
 ENVIRONMENTS = {
     "miniwob": "stepladder.envs.browser.miniwob:MiniWobEnvironment",
     "page": "stepladder.envs.browser.pages:PageEnvironment",
+    "bridge": "stepladder.envs.bridge.client:BridgeEnvironment",
+    "desk": "stepladder.envs.desktop.desk.environment:DeskEnvironment",
     "forms": "stepladder.envs.forms.environment:FormsEnvironment",
 }
 

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Sees to it that desktops can be started: install_desktop.sh [base|applications]
+# "base" is what every pocket desktop consists of; "applications" adds those that the task set `desk` is played with. As root on
+# Debian and Ubuntu all come from apt; elsewhere this says what to install.
+set -euo pipefail
+wanted=${1:-applications}
+
+# Each line: a program or file that shows that a package is here, the package.
+base="Xvfb xvfb
+openbox openbox
+bwrap bubblewrap
+dbus-daemon dbus
+/usr/libexec/at-spi-bus-launcher at-spi2-core
+/usr/bin/python3 python3-minimal
+prlimit util-linux
+/usr/share/icons/Adwaita/index.theme adwaita-icon-theme
+/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core"
+applications="mousepad mousepad
+thunar thunar
+pcmanfm pcmanfm
+galculator galculator
+xterm xterm
+localc libreoffice-calc
+lowriter libreoffice-writer
+loimpress libreoffice-impress
+/usr/lib/libreoffice/program/libvclplug_gtk3lo.so libreoffice-gtk3
+chromium chromium
+x11vnc x11vnc"
+
+# Fills the array `missing` with the packages that are not here.
+look() {
+  missing=()
+  local list=$base
+  [ "$wanted" = base ] || list="$list"$'\n'"$applications"
+  while read -r sign package; do
+    case $sign in
+      /*) [ -e "$sign" ] || missing+=("$package") ;;
+      *) command -v "$sign" >/dev/null || missing+=("$package") ;;
+    esac
+  done <<<"$list"
+}
+
+look
+[ ${#missing[@]} -gt 0 ] || exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  echo "== apt-get install ${missing[*]}"
+  apt-get -qq update || echo "apt-get update failed, see above" >&2
+  DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "${missing[@]}" >/dev/null \
+    || echo "apt-get install failed, see above" >&2
+  hash -r
+  look
+  [ ${#missing[@]} -gt 0 ] || exit 0
+fi
+echo "Please install: ${missing[*]}"
+echo "  Debian and Ubuntu:  sudo apt-get install ${missing[*]}"
+exit 1

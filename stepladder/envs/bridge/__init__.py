@@ -1,0 +1,1 @@
+"""Environments over HTTP: a server that lends them, and a client that is one."""

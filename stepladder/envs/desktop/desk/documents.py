@@ -1,0 +1,114 @@
+"""Tasks in LibreOffice Writer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+from stepladder.envs.desktop.desk.actions import press, write
+from stepladder.envs.desktop.desk.case import Case, DeskTask, Opened
+from stepladder.envs.desktop.desk.draw import sentence, word
+from stepladder.envs.desktop.desk.office import document, in_document, saving
+from stepladder.words import WordPart
+
+_TOP = press("ctrl", "home", why="Go to the beginning.")
+_LINE = [_TOP, press("shift", "end", why="Select the line.")]
+
+
+def _name(random: Random, part: WordPart) -> str:
+    return f"Documents/{word(random, part)}.docx"
+
+
+def _text(random: Random, part: WordPart, count: int = 3) -> list[str]:
+    return [sentence(random, part) for _ in range(count)]
+
+
+def _paragraphs(read: Any) -> list[str]:
+    """The paragraphs, without empty ones."""
+    return [paragraph.text for paragraph in read.paragraphs if paragraph.text.strip()]
+
+
+def _opened(name: str) -> tuple[Opened, ...]:
+    return (Opened("writer", (name,)),)
+
+
+def _same_text(read: Any, wanted: Sequence[str]) -> bool:
+    return _paragraphs(read) == list(wanted)
+
+
+def _append(random: Random, part: WordPart) -> Case:
+    name, old, new = _name(random, part), _text(random, part), sentence(random, part)
+    solve = saving(name, press("ctrl", "end", why="Go to the end."), write(f"\n{new}", "Add the paragraph."))
+    check = in_document(name, lambda read: _same_text(read, [*old, new]))
+    instruction = f"Add a paragraph “{new}” at the end of the document and save it."
+    return Case(instruction, check, solve, {name: document(old)}, _opened(name))
+
+
+def _bold(random: Random, part: WordPart) -> Case:
+    name, old = _name(random, part), _text(random, part)
+
+    def holds(read: Any) -> bool:
+        bold = [all(run.bold for run in paragraph.runs if run.text) for paragraph in read.paragraphs if paragraph.text.strip()]
+        return _same_text(read, old) and bold == [True] + [False] * (len(old) - 1)
+
+    solve = saving(name, *_LINE, press("ctrl", "b", why="Make it bold."))
+    return Case(
+        "Make the first paragraph bold, and no other, and save the document.",
+        in_document(name, holds),
+        solve,
+        {name: document(old)},
+        _opened(name),
+    )
+
+
+def _heading(random: Random, part: WordPart) -> Case:
+    name, old = _name(random, part), _text(random, part)
+
+    def holds(read: Any) -> bool:
+        styles = [paragraph.style.name for paragraph in read.paragraphs if paragraph.text.strip()]
+        return _same_text(read, old) and styles[0] == "Heading 1" and "Heading 1" not in styles[1:]
+
+    solve = saving(name, _TOP, press("ctrl", "1", why="Give it the style of a heading."))
+    instruction = "Give the first paragraph the paragraph style “Heading 1”, and save the document."
+    return Case(instruction, in_document(name, holds), solve, {name: document(old)}, _opened(name))
+
+
+def _center(random: Random, part: WordPart) -> Case:
+    name, old = _name(random, part), _text(random, part)
+
+    def holds(read: Any) -> bool:
+        import docx.enum.text
+
+        alignments = [paragraph.alignment for paragraph in read.paragraphs if paragraph.text.strip()]
+        center = docx.enum.text.WD_ALIGN_PARAGRAPH.CENTER
+        return _same_text(read, old) and [one == center for one in alignments] == [True] + [False] * (len(old) - 1)
+
+    solve = saving(name, _TOP, press("ctrl", "e", why="Centre it."))
+    return Case(
+        "Centre the first paragraph, and no other, and save the document.",
+        in_document(name, holds),
+        solve,
+        {name: document(old)},
+        _opened(name),
+    )
+
+
+def _delete(random: Random, part: WordPart) -> Case:
+    name, old = _name(random, part), _text(random, part)
+    place = random.randrange(len(old))
+    down = [press("ctrl", "down", why="Go to the next paragraph.")] * place
+    remove = [press("shift", "end", why="Select the paragraph."), press("delete", why="Delete it.")]
+    kept = [one for one in old if one != old[place]]
+    check = in_document(name, lambda read: _same_text(read, kept))
+    instruction = f"Delete the paragraph “{old[place]}” from the document and save it."
+    return Case(instruction, check, saving(name, _TOP, *down, *remove), {name: document(old)}, _opened(name))
+
+
+TASKS = (
+    DeskTask("document-append", _append, ("writer",), tags=("office",)),
+    DeskTask("document-bold", _bold, ("writer",), tags=("office",)),
+    DeskTask("document-heading", _heading, ("writer",), tags=("office",)),
+    DeskTask("document-center", _center, ("writer",), tags=("office",)),
+    DeskTask("document-delete", _delete, ("writer",), tags=("office",)),
+)

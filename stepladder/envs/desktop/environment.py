@@ -1,0 +1,184 @@
+"""DesktopEnvironment: one episode at a time on a pocket desktop. Subclasses say where a task starts and how it is graded."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from stepladder.envs.desktop.applications import Application
+from stepladder.envs.desktop.desktop import Desktop, DesktopSettings, Settling
+from stepladder.envs.desktop.guest_client import Refused
+from stepladder.envs.desktop.homes import home
+from stepladder.envs.desktop.inputs import CannotDo
+from stepladder.envs.desktop.sandbox import Isolation, SandboxLimits
+from stepladder.envs.desktop.tree import elements
+from stepladder.images import ImageStore
+from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
+from stepladder.types import Action, Observation, Task
+
+#: The longest a `wait` action takes, in seconds.
+MAX_WAIT = 10.0
+
+
+class DesktopEnvironment:
+    """The base of all environments on pocket desktops.
+
+    A subclass implements `_applications` (which applications the home is to know), `_start` (bring the desktop to the start of the
+    task, return the task with its instruction filled in) and `_score`, and may implement `_call` (the functions that it offers).
+
+    images         where screenshots go
+    width, height  size of the screen in pixels, 640 x 480 to 1920 x 1080
+    tree           also give the accessibility tree with every observation
+    isolation      "bubblewrap", or "none" on machines that forbid user namespaces
+    limits         processes, bytes of memory of one process, bytes of disk
+    quiet          seconds without a change after which the screen counts as settled, and
+    longest        the most that is waited for that
+    deadline       seconds that one call (step, evaluate) may take; a reset may take `reset_deadline`
+    """
+
+    def __init__(
+        self,
+        images: ImageStore,
+        *,
+        width: int = 1280,
+        height: int = 720,
+        tree: bool = False,
+        isolation: Isolation = "bubblewrap",
+        processes: int = SandboxLimits.processes,
+        memory: int = SandboxLimits.memory,
+        disk: int = SandboxLimits.disk,
+        quiet: float = Settling.quiet,
+        longest: float = Settling.longest,
+        deadline: float = 20.0,
+        reset_deadline: float = 120.0,
+    ) -> None:
+        if isolation not in ("bubblewrap", "none"):
+            raise ValueError(f"isolation is {isolation!r}; it must be 'bubblewrap' or 'none'")
+        if not 0 <= quiet <= longest:
+            raise ValueError(f"quiet is {quiet}; it must be at least 0 and at most longest, {longest}")
+        self.images, self.tree = images, tree
+        self.deadline, self.reset_deadline = deadline, reset_deadline
+        self.settings = DesktopSettings(width, height, isolation, SandboxLimits(processes, memory, disk))
+        self.settling = Settling(quiet, longest)
+        self.task = Task("", "", "")
+        self._desktop: Desktop | None = None
+        self._messages: list[str] = []
+        self._answer: str | None = None
+        self._gave_up = False
+
+    # ------------------------------------------------------------------------------------------- what subclasses implement
+
+    def _applications(self, task: Task) -> Sequence[Application]:
+        """Applications that the task's home is to have been used with before."""
+        return ()
+
+    async def _start(self, task: Task, seed: int) -> Task:
+        """Bring the desktop to the start of `task` and return it with its instruction filled in."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how a task starts")
+
+    async def _score(self) -> float:
+        """The task reward in [0, 1] of the desktop as it is."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how a task is graded")
+
+    async def _call(self, name: str, arguments: dict[str, Any]) -> str:
+        """Carry out a function that the agent called, and return its output. Raises CannotDo for one that there is not."""
+        raise CannotDo(f"this desktop offers no function {name!r}")
+
+    # ------------------------------------------------------------------------------------------------------ the environment
+
+    async def reset(self, task: Task, seed: int) -> Observation:
+        """Start `task` on a fresh desktop. Raises EnvironmentFailure, EnvironmentTimeout."""
+        async with self._guard("reset", self.reset_deadline):
+            await self._drop()
+            network = bool(task.setup.get("network", False))
+            settings = replace(self.settings, network=network)
+            if self.settings.home is None:
+                settings = replace(settings, home=await home(self._applications(task), settings))
+            self._desktop = await Desktop.start(settings)
+            self._messages, self._answer, self._gave_up = [], None, False
+            self.task = task
+            self.task = await self._start(task, seed)
+            return await self._observe()
+
+    async def step(self, action: Action) -> Observation:
+        """Carry out one action and show the settled result; `Observation.text` says what could not be done, and what a function
+        gave out."""
+        extra = _waiting(action)
+        async with self._guard("step", self.deadline + extra):
+            try:
+                await self._act(action, extra)
+            except (CannotDo, Refused) as error:
+                self._messages.append(str(error))
+            return await self._observe()
+
+    async def evaluate(self) -> float:
+        """The task reward in [0, 1]."""
+        async with self._guard("evaluate", self.deadline):
+            await self.desktop.settle(self.settling)  # also finds what is broken
+            return await self._score()
+
+    async def close(self) -> None:
+        await self._drop()
+
+    # ------------------------------------------------------------------------------------------------------------ internals
+
+    @property
+    def desktop(self) -> Desktop:
+        """The desktop of the present episode. Raises EnvironmentFailure when there is none."""
+        if self._desktop is None:
+            raise EnvironmentFailure("the environment was not reset, or it failed since")
+        return self._desktop
+
+    async def _act(self, action: Action, seconds: float) -> None:
+        if action.kind in ("done", "fail"):
+            await self.desktop.release()
+            self._answer, self._gave_up = action.text, action.kind == "fail"
+        elif action.kind == "wait":
+            await asyncio.sleep(seconds)
+        elif action.kind == "call":
+            self._messages.append(await self._call(action.name, dict(action.args)))
+        else:
+            await self.desktop.act(action)
+
+    async def _observe(self) -> Observation:
+        desktop = self.desktop
+        await desktop.settle(self.settling)
+        tree = elements((await desktop.tree())["nodes"]) if self.tree else None
+        pixels = desktop.pixels()
+        shown = await asyncio.get_running_loop().run_in_executor(None, self.images.put_pixels, pixels)
+        text, self._messages = "\n".join(self._messages), []
+        return Observation(shown, tree, text, "", shown.sha256[:16], self._answer is not None)
+
+    @asynccontextmanager
+    async def _guard(self, what: str, seconds: float) -> AsyncIterator[None]:
+        """Failures become EnvironmentFailure or, after `seconds`, EnvironmentTimeout; either way the desktop is given up."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            await self._drop()
+            raise EnvironmentTimeout(f"{what}: the desktop did not answer within {seconds:g} s") from None
+        except (EnvironmentFailure, Refused, OSError) as error:
+            await self._drop()
+            if isinstance(error, EnvironmentFailure):
+                raise
+            raise EnvironmentFailure(f"{what}: {error}") from error
+        except asyncio.CancelledError:
+            await self._drop()
+            raise
+
+    async def _drop(self) -> None:
+        desktop, self._desktop = self._desktop, None
+        if desktop is not None:
+            await desktop.close()
+
+
+def _waiting(action: Action) -> float:
+    """Seconds that a `wait` takes."""
+    if action.kind != "wait" or not math.isfinite(action.seconds):
+        return 0.0
+    return min(MAX_WAIT, max(0.0, action.seconds))
