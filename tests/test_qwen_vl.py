@@ -52,10 +52,17 @@ def actions(draw: st.DrawFn, screen: Observation, kinds: tuple[str, ...]) -> Act
         return Action(kind, keys=draw(keys))
     if kind == "wait":
         return Action(kind, seconds=draw(st.floats(0, 30)))
+    if kind == "call":
+        return Action(kind, name=draw(names), args=draw(arguments))
     return Action(kind, text=draw(st.text()))
 
 
-SAYABLE = tuple(kind for kind in ACTION_KINDS if kind != "call")
+names = st.from_regex(r"[A-Za-z_][\w.-]{0,20}", fullmatch=True).filter(lambda name: name != "computer_use")
+values = st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(max_size=10)
+arguments = st.dictionaries(
+    st.text(max_size=8).filter(lambda name: name != "action"),
+    values | st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=3), values),
+)
 thoughts = st.text(alphabet=st.characters(exclude_characters="<", exclude_categories=("Cs",)))
 
 
@@ -77,18 +84,19 @@ def close(first: Action, second: Action, screen: Observation, grid: int) -> bool
 @given(st.data(), screens(), st.sampled_from([1, 5, 10, 40]), st.sampled_from(["none", "action", "full"]))
 def test_every_action_is_read_back(data: st.DataObject, screen: Observation, grid: int, thought: Any) -> None:
     agent = QwenVLAgent(grid=grid, thought=thought)
-    action = data.draw(actions(screen, SAYABLE))
+    action = data.draw(actions(screen, ACTION_KINDS))
     reply = agent.format(data.draw(thoughts), action, screen)
     assert close(agent.parse(reply, screen)[1], action, screen, grid)
     assert reply.endswith(agent.stop[0])
     assert reply.count(agent.stop[0]) == 1
 
 
-@pytest.mark.parametrize("kind", SAYABLE)
+@pytest.mark.parametrize("kind", ACTION_KINDS)
 def test_each_kind_can_be_said(kind: Any) -> None:
     fields: dict[str, Any] = {"x": 10.0, "y": 21.0} if kind in ("move", "drag") else {}
     fields |= {"x2": 80.0, "y2": 105.0} if kind == "drag" else {}
     fields |= {"keys": ("ctrl", "c")} if kind.startswith("key") else {}
+    fields |= {"name": "run", "args": {"command": "ls </tool_call>"}} if kind == "call" else {}
     agent = QwenVLAgent()
     action = Action(kind, **fields)
     assert close(agent.parse(agent.format("", action, SCREEN), SCREEN)[1], action, SCREEN, 1)
@@ -99,6 +107,40 @@ def test_thoughts_are_read_back_in_full(reasoning: str, with_line: bool) -> None
     thought = "\n".join(part for part in (reasoning, "Action: Click it." if with_line else "") if part)
     agent = QwenVLAgent(thought="full")
     assert agent.parse(agent.format(thought, Action("click"), SCREEN), SCREEN)[0] == thought
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("", {}),
+        ("computer_use", {"x": 1}),
+        ("two words", {}),
+        ("run", {"action": "x"}),
+        ("run", {"x": float("nan")}),
+        ("run", {"x": {1}}),
+    ],
+)
+def test_a_call_that_would_be_read_otherwise_is_refused(name: str, args: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="cannot be said"):
+        QwenVLAgent().format("", Action("call", name=name, args=args), SCREEN)
+
+
+@pytest.mark.parametrize(("system", "tools"), [("full", 2), ("short", 1), ("none", 0)])
+def test_declared_functions_stand_in_the_prompt(system: Any, tools: int) -> None:
+    schema = {"name": "run", "description": "Run a command.", "parameters": {"type": "object"}}
+    task = Task("t", "Do it.", "desk", {"functions": [schema]})
+    plain = QwenVLAgent(system=system).prompt(replace(task, setup={}), (), SCREEN)
+    messages = QwenVLAgent(system=system).prompt(task, (), SCREEN)
+    found = [line for line in messages[0].text.split("\n") if line.startswith("{") and "parameters" in line]
+    assert len(found) == tools
+    assert (json.dumps(schema) in messages[0].text) == (system != "none")
+    assert [message.content for message in messages[1:]] == [message.content for message in plain[1:]]
+
+
+def test_older_calls_are_described() -> None:
+    steps = [Step(SCREEN, Action("call", name="run", args={"command": "ls"})), Step(SCREEN, Action("click", 10, 10))]
+    said = QwenVLAgent(screenshots=1).prompt(Task("t", "Do it.", "desk"), steps, SCREEN)
+    assert 'run {"command": "ls"}' in said[-1].text
 
 
 def test_thought_levels() -> None:
@@ -228,7 +270,7 @@ FRAGMENTS = ["<tool_call>", "</tool_call>", "<think>", "</think>", '"arguments":
 
 @given(st.data())
 def test_damaged_replies_are_read_or_refused(data: st.DataObject) -> None:
-    text = QwenVLAgent(thought="full").format("Hm.\nAction: Go", data.draw(actions(SCREEN, SAYABLE)), SCREEN)
+    text = QwenVLAgent(thought="full").format("Hm.\nAction: Go", data.draw(actions(SCREEN, ACTION_KINDS)), SCREEN)
     for _ in range(data.draw(st.integers(1, 4))):
         begin = data.draw(st.integers(0, len(text)))
         end = data.draw(st.integers(begin, min(len(text), begin + 8)))
@@ -253,7 +295,7 @@ def test_any_arguments_are_read_or_refused(action: str, fields: dict[str, Any]) 
 
 
 UNSAYABLE = [
-    (Action("call", name="search"), "cannot say"),
+    (Action("call", name="two words"), "cannot be said"),
     (Action("move"), "needs x and y"),
     (Action("drag", 1, 1), "needs x2 and y2"),
     (Action("click", 1), "both x and y"),

@@ -7,7 +7,10 @@ format of OSWorld's Qwen3-VL agent; `key_down`, `key_up`, `mouse_down`, `mouse_u
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from stepladder.types import Task
 
 TOOL_NAME = "computer_use"
 
@@ -125,11 +128,21 @@ def tool_definition(scale: int) -> dict[str, Any]:
     }
 
 
-def system_text(system: str, scale: int) -> str:
-    """The system message for "full" or "short"; empty for "none"."""
+def declared_functions(task: Task) -> list[dict[str, Any]]:
+    """The JSON schemas of the functions that a task offers beside the computer."""
+    declared = task.setup.get("functions", ())
+    return [dict(one) for one in declared if isinstance(one, Mapping) and isinstance(one.get("name"), str)]
+
+
+def system_text(system: str, scale: int, functions: Sequence[dict[str, Any]] = ()) -> str:
+    """The system message for "full" or "short"; empty for "none". `functions` may be called beside the computer."""
     if system == "full":
-        return _FULL.format(tool=json.dumps(tool_definition(scale)))
-    return _SHORT if system == "short" else ""
+        tools = [tool_definition(scale), *({"type": "function", "function": function} for function in functions)]
+        return _FULL.format(tool="\n".join(map(json.dumps, tools)))
+    if system == "none":
+        return ""
+    lines = [json.dumps(function) for function in functions]
+    return "\n".join([_SHORT, *(["Or with one call of these functions:", *lines] if lines else [])])
 
 
 def opening_text(system: str, instruction: str, lines: list[str], notice: str) -> str:

@@ -5,20 +5,22 @@
     {"name": "computer_use", "arguments": {"action": "left_click", "coordinate": [512, 230]}}
     </tool_call>
 
-What is written is always this form. What is read may also stand on one line, lack the closing tag or both tags, begin with a
+A function that the task declares (`task.setup["functions"]`) is called in the same way, by its own name. What is written is always
+this form. What is read may also stand on one line, lack the closing tag or both tags, begin with a
 <think> block, use other names for actions and keys, or leave out the outer object.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Literal, get_args
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 from stepladder.agents import history
 from stepladder.agents.coordinates import RelativeCoordinates
 from stepladder.agents.qwen_arguments import ArgumentError, from_arguments, to_arguments
-from stepladder.agents.qwen_prompt import TOOL_NAME, opening_text, system_text
+from stepladder.agents.qwen_prompt import TOOL_NAME, declared_functions, opening_text, system_text
 from stepladder.agents.tool_call import CLOSE, read_call, split_thought, write_call, write_thought
 from stepladder.interfaces import ParseError
 from stepladder.types import Action, Message, Observation, Step, Task
@@ -61,14 +63,18 @@ class QwenVLAgent:
             opening=lambda lines, seen: opening_text(self.system, task.instruction, lines, seen.text),
             follow_up=_follow_up,
         )
-        system = system_text(self.system, self.coordinates.scale)
+        system = system_text(self.system, self.coordinates.scale, declared_functions(task))
         return (Message("system", (system,)), *messages) if system else messages
 
     def parse(self, text: str, observation: Observation) -> tuple[str, Action]:
         """(thought, action) of a reply. Raises ParseError and nothing else."""
         call = read_call(text)
         if call.name not in (None, TOOL_NAME):
-            raise ParseError(f"unknown tool {call.name!r}; it must be {TOOL_NAME!r}", call.start)
+            if not is_function(call.name, call.arguments):
+                raise ParseError(
+                    f"unknown tool {call.name!r}; it must be {TOOL_NAME!r}, or a function that was declared", call.start
+                )
+            return call.thought, Action("call", name=call.name, args=call.arguments)
         try:
             action = from_arguments(call.arguments, self.coordinates, observation.screenshot)
         except ArgumentError as error:
@@ -77,8 +83,16 @@ class QwenVLAgent:
 
     def format(self, thought: str, action: Action, observation: Observation) -> str:
         """The reply that says `action`. Raises ValueError for an action or a thought that cannot be written in this dialect."""
-        arguments = to_arguments(action, self.coordinates, observation.screenshot)
-        return write_thought(thought, self.thought) + write_call(TOOL_NAME, arguments)
+        return write_thought(thought, self.thought) + write_call(*self._call(action, observation))
+
+    def _call(self, action: Action, observation: Observation) -> tuple[str, dict[str, Any]]:
+        """The name of the tool and its arguments."""
+        if action.kind == "call":
+            arguments = dict(action.args)
+            if not is_function(action.name, arguments):
+                raise ValueError(f"a call of {action.name!r} with {arguments} cannot be said")
+            return action.name, arguments
+        return TOOL_NAME, to_arguments(action, self.coordinates, observation.screenshot)
 
     def _describe(self, step: Step) -> str:
         """One line for a step that is no longer shown: its "Action:" line, or the call in short."""
@@ -87,13 +101,26 @@ class QwenVLAgent:
         line = split_thought(step.thought)[1].removeprefix("Action:").strip()
         if line and self.thought != "none":
             return line
-        arguments = to_arguments(step.action, self.coordinates, step.observation.screenshot)
+        name, arguments = self._call(step.action, step.observation)
+        if step.action.kind == "call":
+            return f"{name} {json.dumps(arguments, ensure_ascii=False)}"
         return " ".join(_short(field, value, step.action.kind) for field, value in arguments.items())
 
     def _reply(self, step: Step) -> str:
         if step.action is None:
             return ""
         return self.format(step.thought, step.action, step.observation)
+
+
+def is_function(name: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether this can be a call of a declared function: a plain name, arguments that are JSON, none of them "action", which only
+    the computer itself takes."""
+    if name == TOOL_NAME or not re.fullmatch(r"[A-Za-z_][\w.-]{0,63}", name) or "action" in arguments:
+        return False
+    try:
+        return bool(json.loads(json.dumps(arguments, allow_nan=False)) == arguments)
+    except (TypeError, ValueError, RecursionError):
+        return False
 
 
 def _follow_up(previous: Step, observation: Observation) -> str:
