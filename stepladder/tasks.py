@@ -6,6 +6,7 @@ miniwob@demo                   a named set (also a category or a tag: miniwob@re
 forms, forms:login,wizard      the in-process forms
 desk, desk:editor-write        everyday work on pocket desktops
 bridge, bridge:ID,ID           what the servers at OSWORLD_SERVER_URL have
+osworld:FOLDER                 OSWorld's task files, in a folder or one by one
 page:FILE.jsonl                your own pages, one task a line
 env:package.module:Class       the tasks of your own environment, as its class method `tasks` lists them
 """
@@ -27,7 +28,7 @@ from stepladder.envs.browser.pages import load_page_tasks
 from stepladder.errors import TaskError, UserError
 from stepladder.types import Task
 
-SOURCES = ("miniwob", "forms", "desk", "bridge", "page", "env")
+SOURCES = ("miniwob", "forms", "desk", "osworld", "bridge", "page", "env")
 
 
 def load_tasks(spec: str, split: str = "all") -> list[Task]:
@@ -79,7 +80,9 @@ def _find(spec: str) -> list[Task]:
         if not hasattr(kind, "tasks"):
             raise TaskError(f"{names} has no class method tasks(), which lists its tasks")
         return list(kind.tasks())
-    if source in ("forms", "desk", "bridge"):
+    if source == "osworld" and not chosen:
+        raise TaskError("write osworld:FOLDER with the folder that holds OSWorld's task files")
+    if source in ("forms", "desk", "osworld", "bridge"):
         return list(environment_class(source).tasks(chosen or None))
     return catalogue.tasks(chosen or (catalogue.named_set(named) if at else None))
 

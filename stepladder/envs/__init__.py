@@ -11,6 +11,7 @@ ENVIRONMENTS = {
     "page": "stepladder.envs.browser.pages:PageEnvironment",
     "bridge": "stepladder.envs.bridge.client:BridgeEnvironment",
     "desk": "stepladder.envs.desktop.desk.environment:DeskEnvironment",
+    "osworld": "stepladder.envs.osworld.environment:OSWorldEnvironment",
     "forms": "stepladder.envs.forms.environment:FormsEnvironment",
 }
 

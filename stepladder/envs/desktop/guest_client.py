@@ -103,10 +103,16 @@ class Guest:
     # ------------------------------------------------------------------------------------------------------------ requests
 
     async def spawn(
-        self, argv: Sequence[str], log: str = "applications", env: Mapping[str, str] | None = None, cwd: str | None = None
+        self,
+        argv: Sequence[str],
+        log: str = "applications",
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        watched: bool = True,
     ) -> int:
-        """Start a program and leave it running; its pid inside."""
-        return int((await self.ask("spawn", argv=list(argv), log=log, env=dict(env or {}), cwd=cwd))["pid"])
+        """Start a program and leave it running; its pid inside. When one that is `watched` crashes, the session is broken."""
+        said = await self.ask("spawn", argv=list(argv), log=log, env=dict(env or {}), cwd=cwd, watched=watched)
+        return int(said["pid"])
 
     async def run(
         self,

@@ -180,8 +180,11 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.sessions.add(process.pid)
-        threading.Thread(target=self.watch_application, args=(request["argv"][0], process), daemon=True).start()
+        if request.get("watched", True):
+            self.sessions.add(process.pid)
+            threading.Thread(target=self.watch_application, args=(request["argv"][0], process), daemon=True).start()
+        else:
+            threading.Thread(target=self.wait, args=(process,), daemon=True).start()
         return {"pid": process.pid}
 
     def watch_application(self, name: str, process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,1 @@
+"""OSWorld's tasks, from its own task files."""

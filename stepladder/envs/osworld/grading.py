@@ -1,0 +1,60 @@
+"""Grading as OSWorld does: steps before it, getters, metrics, several of them joined by `and` or `or`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from stepladder.envs.osworld.getters import State, get
+from stepladder.envs.osworld.lacking import Lacks
+from stepladder.envs.osworld.metrics import METRICS
+from stepladder.envs.osworld.steps import Setup
+from stepladder.envs.osworld.task_file import infeasible
+from stepladder.interfaces import EnvironmentFailure
+
+_logger = logging.getLogger(__name__)
+
+
+async def grade(evaluator: Mapping[str, Any], state: State, gave_up: bool) -> float:
+    """The score of the state reached, 0 to 1. A task that cannot be done scores 1 when the agent gave up, any other then scores 0.
+
+    Raises Lacks for what is not there, EnvironmentFailure when a step or a getter fails: neither is a score of 0."""
+    if infeasible(evaluator):
+        return float(gave_up)
+    await Setup(state.machine, state.cache).run(evaluator.get("postconfig") or [])
+    if gave_up:
+        return 0.0
+    functions = evaluator["func"]
+    if not isinstance(functions, list):
+        return await _measure(functions, evaluator.get("result"), evaluator.get("expected"), evaluator.get("options"), state)
+    together, scores = evaluator.get("conj", "and"), []
+    for place, name in enumerate(functions):
+        result, expected, options = (
+            (evaluator.get(part) or [None] * len(functions))[place] for part in ("result", "expected", "options")
+        )
+        score = await _measure(name, result, expected, options, state)
+        if together == "and" and score == 0.0:
+            return 0.0
+        if together == "or" and score == 1.0:
+            return 1.0
+        scores.append(score)
+    return sum(scores) / len(scores) if together == "and" else max(scores)
+
+
+async def _measure(
+    name: str, result: Mapping[str, Any] | None, expected: Mapping[str, Any] | None, options: Mapping[str, Any] | None, state: State
+) -> float:
+    metric = METRICS.get(name)
+    if metric is None:
+        raise Lacks(f"metric {name}")
+    found = None if result is None else await get(state, result)
+    wanted = [] if not expected else [await get(state, expected)]
+    try:
+        return max(0.0, min(1.0, float(metric(found, *wanted, **(options or {})))))
+    except (KeyError, IndexError, AttributeError) as error:
+        # What the agent left is not of the form that the metric reads; OSWorld's own metrics answer 0.
+        _logger.warning("metric %s: %s: %s", name, type(error).__name__, error)
+        return 0.0
+    except (TypeError, ValueError) as error:
+        raise EnvironmentFailure(f"the metric {name} cannot be worked out: {error}") from error

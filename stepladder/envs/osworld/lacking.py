@@ -1,0 +1,13 @@
+"""What a task needs and is not there: a setup step, a getter, a metric, a file, a program."""
+
+from __future__ import annotations
+
+from stepladder.interfaces import EnvironmentFailure
+
+
+class Lacks(EnvironmentFailure):
+    """The task cannot be played here, and `what` says why ("metric compare_table"). The episode ends as `env_error`, never as 0."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(f"this task needs the {what}, which is not there" + (f": {hint}" if hint else ""))
+        self.what = what

@@ -1,0 +1,163 @@
+"""OSWorld's setup steps, `{"type": "launch", "parameters": {...}}`: `config` before an episode, `postconfig` before grading."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from stepladder.envs.bridge.pyautogui_code import NotReadable, read_actions
+from stepladder.envs.osworld.cache import FileCache
+from stepladder.envs.osworld.lacking import Lacks
+from stepladder.envs.osworld.machine import Executed, Machine
+from stepladder.interfaces import EnvironmentFailure
+
+#: Seconds that a condition (`until`, `execute_with_verification`) is waited for, and that a window may take to come.
+PATIENCE = 60.0
+WINDOW_SECONDS = 20.0
+#: The longest a `sleep` step takes.
+MAX_SLEEP = 60.0
+Step = Callable[..., Awaitable[None]]
+
+
+class Setup:
+    """Carries out steps on a machine. `cache` holds the files that OSWorld would download."""
+
+    def __init__(self, machine: Machine, cache: FileCache) -> None:
+        self.machine, self.cache = machine, cache
+
+    async def run(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        """One after another. Raises Lacks for a step that is not there, EnvironmentFailure that names the one that failed."""
+        for place, step in enumerate(steps):
+            kind, parameters = step["type"], dict(step.get("parameters") or {})
+            work = STEPS.get(kind)
+            if work is None:
+                raise Lacks(f"setup step {kind}", f"there are {', '.join(STEPS)}")
+            try:
+                await work(self, **parameters)
+            except TypeError as error:
+                raise EnvironmentFailure(f"setup step {place} ({kind}): parameters {sorted(parameters)}: {error}") from error
+
+    def fill(self, command: str | list[str]) -> str | list[str]:
+        """A command with what OSWorld's placeholders stand for."""
+        width, height = self.machine.size
+        values = {
+            "{CLIENT_PASSWORD}": self.machine.password,
+            "{SCREEN_WIDTH}": str(width),
+            "{SCREEN_HEIGHT}": str(height),
+            "{SCREEN_WIDTH_HALF}": str(width // 2),
+            "{SCREEN_HEIGHT_HALF}": str(height // 2),
+        }
+
+        def filled(text: str) -> str:
+            return re.sub("|".join(map(re.escape, values)), lambda found: values[found.group()], text)
+
+        return filled(command) if isinstance(command, str) else [filled(str(part)) for part in command]
+
+    # --------------------------------------------------------------------------------------------------------------- steps
+
+    async def launch(self, command: str | list[str], shell: bool = False) -> None:
+        await self.machine.launch(command, shell)
+
+    async def execute(
+        self,
+        command: str | list[str],
+        stdout: str = "",
+        stderr: str = "",
+        shell: bool = False,
+        until: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Run a command, again and again while `until` does not hold; what it writes can be kept under names in the cache."""
+        filled, give_up = self.fill(command), time.monotonic() + PATIENCE
+        while True:
+            ran = await self.perform(filled, shell)
+            if stdout:
+                self.cache.keep(stdout, ran.output.encode())
+            if stderr:
+                self.cache.keep(stderr, ran.error.encode())
+            if not until or _holds(until, ran):
+                return
+            if time.monotonic() > give_up:
+                raise EnvironmentFailure(f"the command {filled!r} did not come to {dict(until)} within {PATIENCE:g} s")
+            await asyncio.sleep(0.3)
+
+    async def perform(self, command: str | list[str], shell: bool) -> Executed:
+        """Run a command. Python that only moves the pointer and presses keys is done with this machine's own."""
+        code = pyautogui_code(command)
+        if code is not None:
+            for action in code:
+                await self.machine.act(action)
+            return Executed("", "", 0)
+        return await self.machine.execute(command, shell)
+
+    async def execute_with_verification(
+        self,
+        command: str | list[str],
+        verification: Mapping[str, Any] | None = None,
+        max_wait_time: float = 10.0,
+        check_interval: float = 1.0,
+        shell: bool = False,
+    ) -> None:
+        await self.perform(self.fill(command), shell)
+        wanted, give_up = (verification or {}).get("command_success"), time.monotonic() + max_wait_time
+        while wanted and (await self.machine.execute(self.fill(wanted), True)).returncode:
+            if time.monotonic() > give_up:
+                raise EnvironmentFailure(f"{wanted!r} did not succeed within {max_wait_time:g} s")
+            await asyncio.sleep(check_interval)
+
+    async def download(self, files: Sequence[Mapping[str, str]]) -> None:
+        for file in files:
+            await self.machine.write(file["path"], self.cache.downloaded(file["url"], file["path"]))
+
+    async def open(self, path: str) -> None:
+        await self.machine.launch(["xdg-open", path], False)
+
+    async def activate_window(self, window_name: str, strict: bool = False, by_class: bool = False) -> None:
+        await self._window(self.machine.activate_window, window_name, strict, by_class)
+
+    async def close_window(self, window_name: str, strict: bool = False, by_class: bool = False) -> None:
+        await self._window(self.machine.close_window, window_name, strict, by_class)
+
+    async def _window(self, work: Callable[[str, bool, bool], Awaitable[bool]], name: str, strict: bool, by_class: bool) -> None:
+        give_up = time.monotonic() + WINDOW_SECONDS
+        while not await work(name, strict, by_class):
+            if time.monotonic() > give_up:
+                raise EnvironmentFailure(f"no window {name!r} came within {WINDOW_SECONDS:g} s")
+            await asyncio.sleep(0.1)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, min(MAX_SLEEP, float(seconds))))
+
+
+STEPS: dict[str, Step] = {
+    "launch": Setup.launch,
+    "execute": Setup.execute,
+    "command": Setup.execute,
+    "execute_with_verification": Setup.execute_with_verification,
+    "download": Setup.download,
+    "open": Setup.open,
+    "activate_window": Setup.activate_window,
+    "close_window": Setup.close_window,
+    "sleep": Setup.sleep,
+}
+
+
+def pyautogui_code(command: str | list[str]) -> list[Any] | None:
+    """The actions of `python -c "import pyautogui; ..."`; None for any other command, and for Python that does more."""
+    if not (isinstance(command, list) and len(command) == 3 and command[0] in ("python", "python3") and command[1] == "-c"):
+        return None
+    if "pyautogui" not in command[2]:
+        return None
+    try:
+        return list(read_actions(command[2]))
+    except NotReadable:
+        return None
+
+
+def _holds(until: Mapping[str, Any], ran: Executed) -> bool:
+    found = {"returncode": ran.returncode, "stdout": ran.output, "stderr": ran.error}
+    return all(
+        found.get(name) == value if name == "returncode" else str(value) in str(found.get(name)) for name, value in until.items()
+    )
