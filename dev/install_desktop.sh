@@ -25,6 +25,8 @@ lowriter libreoffice-writer
 loimpress libreoffice-impress
 /usr/lib/libreoffice/program/libvclplug_gtk3lo.so libreoffice-gtk3
 chromium chromium
+xdg-mime xdg-utils
+vlc vlc
 x11vnc x11vnc"
 
 # Fills the array `missing` with the packages that are not here.

@@ -26,7 +26,8 @@ from stepladder.envs.osworld.task_file import load_tasks, make_task
 from stepladder.errors import TaskError
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
-from stepladder.types import Action
+from stepladder.rollout.demonstrate import run_demonstration
+from stepladder.types import Action, Limits
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "osworld"
 shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the public task files are not here")
@@ -394,6 +395,21 @@ def test_a_public_task_is_played_from_setup_to_grading() -> None:
             await environment.close()
 
     assert asyncio.run(run()) == (0.0, 1.0)
+
+
+@shared
+def test_a_known_solution_scores_one() -> None:
+    task = next(one for one in load_tasks(SHARED) if one.id.startswith("osworld/vlc/8ba5ae7a"))
+
+    async def run() -> tuple[str, float | None]:
+        environment = OSWorldEnvironment(ImageStore())
+        try:
+            trajectory, _ = await run_demonstration(environment, task, 0, limits=Limits())
+            return trajectory.status, trajectory.reward
+        finally:
+            await environment.close()
+
+    assert asyncio.run(run()) == ("done", 1.0)
 
 
 def test_a_task_that_lacks_something_fails_at_its_reset_and_names_it() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stepladder.envs.desktop.applications import Application
+from stepladder.envs.desktop.applications import APPLICATIONS, Application
+from stepladder.envs.desktop.desk.actions import give_up
+from stepladder.envs.desktop.desk.case import Move
+from stepladder.envs.desktop.desk.look import Look
 from stepladder.envs.desktop.desktop import Settling
 from stepladder.envs.desktop.environment import DesktopEnvironment
 from stepladder.envs.osworld.cache import FileCache
@@ -17,13 +21,16 @@ from stepladder.envs.osworld.getters import State
 from stepladder.envs.osworld.grading import grade
 from stepladder.envs.osworld.lacking import Lacks
 from stepladder.envs.osworld.pocket import PATH, PocketMachine
+from stepladder.envs.osworld.solutions import SOLUTIONS
 from stepladder.envs.osworld.steps import Setup
-from stepladder.envs.osworld.task_file import load_tasks
+from stepladder.envs.osworld.task_file import infeasible, load_tasks
 from stepladder.images import ImageStore
+from stepladder.interfaces import EnvironmentFailure
 from stepladder.types import Task
 
 #: Where OSWorld's file cache is looked for when no other place is named.
 CACHE = "OSWORLD_CACHE"
+_OFFICE = ("calc", "writer", "impress")
 #: When the programs that a task starts count as ready: nothing has changed for a second.
 _READY = Settling(quiet=1.0, longest=15.0)
 #: Seconds within which a program that a task starts has a window.
@@ -60,12 +67,14 @@ class OSWorldEnvironment(DesktopEnvironment):
         return [task for name in names or () for task in load_tasks(Path(name))]
 
     def _applications(self, task: Task) -> Sequence[Application]:
-        return ()
+        """Office programs that the task is about: OSWorld's machine has been used before, and asks no first questions."""
+        names = [str(name).removeprefix("libreoffice_") for name in task.setup.get("related_apps") or []]
+        return [APPLICATIONS[name] for name in names if name in _OFFICE and shutil.which(APPLICATIONS[name].command[0])]
 
     async def _start(self, task: Task, seed: int) -> Task:
         missing = lacks(task, self.cache)
         if missing:
-            raise Lacks(", the ".join(missing))
+            raise Lacks(", ".join(missing))
         machine = PocketMachine(self.desktop)
         await machine.prepare()
         self._state = State(machine, FileCache(self.cache, str(task.setup["id"])))
@@ -75,6 +84,17 @@ class OSWorldEnvironment(DesktopEnvironment):
             await self.desktop.wait_for_window(lambda window: True, _WINDOW_SECONDS)
             await self.desktop.settle(_READY)
         return task
+
+    async def solve(self) -> AsyncIterator[Move]:
+        """(thought, action) of a known solution; what cannot be done is given up. Raises EnvironmentFailure for any other task."""
+        if infeasible(self.task.check):
+            yield give_up("This cannot be done here.")
+            return
+        solution = SOLUTIONS.get(str(self.task.setup["id"])[:8])
+        if solution is None:
+            raise EnvironmentFailure(f"no solution of {self.task.id} is known")
+        async for move in solution(Look(self.desktop)):
+            yield move
 
     async def _score(self) -> float:
         assert self._state is not None

@@ -9,5 +9,5 @@ class Lacks(EnvironmentFailure):
     """The task cannot be played here, and `what` says why ("metric compare_table"). The episode ends as `env_error`, never as 0."""
 
     def __init__(self, what: str, hint: str = "") -> None:
-        super().__init__(f"this task needs the {what}, which is not there" + (f": {hint}" if hint else ""))
+        super().__init__(f"what this task needs is not here: {what}" + (f" ({hint})" if hint else ""))
         self.what = what

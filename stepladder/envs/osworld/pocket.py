@@ -36,6 +36,15 @@ COMMANDS = {
     # Chromium's processes are called so.
     "pkill": 'for last; do :; done\ncase "$last" in *chrome) exec /usr/bin/pkill chromium;; esac\nexec /usr/bin/pkill "$@"',
 }
+#: Files of a machine that has been used before: players ask no first questions, and videos open with the player that Ubuntu has.
+_VIDEOS = ("3gp", "3gpp", "3gpp2", "avi", "divx", "dv", "fli", "flv", "mp2t", "mp4", "mp4v-es", "mpeg", "mpeg-system", "msvideo")
+FILES = {
+    ".config/vlc/vlcrc": "[qt]\nqt-privacy-ask=0\n",
+    ".local/share/applications/org.gnome.Totem.desktop": (
+        f"[Desktop Entry]\nType=Application\nName=Videos\nExec=cvlc %U\nMimeType={''.join(f'video/{kind};' for kind in _VIDEOS)}\n"
+    ),
+    ".config/mimeapps.list": "[Default Applications]\n" + "".join(f"video/{kind}=org.gnome.Totem.desktop\n" for kind in _VIDEOS),
+}
 _OUTPUT = 8 << 20
 
 
@@ -53,6 +62,8 @@ class PocketMachine:
     async def prepare(self) -> None:
         for name, script in COMMANDS.items():
             await self.desktop.guest.write(self.desktop.inside(f"{BIN}/{name}"), f"#!/bin/sh\n{script}\n".encode(), 0o755)
+        for name, content in FILES.items():
+            await self.desktop.guest.write(self.desktop.inside(f"{HOME}/{name}"), content.encode())
 
     async def execute(self, command: str | list[str], shell: bool, seconds: float = 120.0) -> Executed:
         ran = await self._refusing(self.desktop.guest.run(self._argv(command, shell), seconds, cwd=self._home(), limit=_OUTPUT))

@@ -1,0 +1,167 @@
+"""How a person would do some of OSWorld's public tasks, by the first part of their ids: for demonstrations, and to see that setup,
+machine and grading fit together. What cannot be done is given up.
+
+Places in dialogs without an accessibility tree are told relative to their window, which is of the same size on every screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from stepladder.envs.desktop.desk.actions import click, done, press, wait, write
+from stepladder.envs.desktop.desk.case import Move
+from stepladder.envs.desktop.desk.look import Look
+
+Solution = Callable[[Look], AsyncIterator[Move]]
+
+
+async def _within(look: Look, title: str, x: int, y: int, why: str) -> Move:
+    """A click at a place of a window."""
+    left, top, _, _ = (await look.window(title)).box
+    return click((left + x, top + y), why)
+
+
+async def _terminal(look: Look, *commands: str) -> AsyncIterator[Move]:
+    yield press("ctrl", "alt", "t", why="Open a terminal.")
+    await look.window("xterm")
+    yield wait(why="Wait for the prompt.")
+    for command in commands:
+        yield write(f"{command}\n", f"Run {command!r}.")
+    yield wait(1.0, "Wait until it is done.")
+    yield done()
+
+
+async def _page(look: Look, address: str, title: str) -> AsyncIterator[Move]:
+    """Goes to one of Chrome's own pages."""
+    yield press("ctrl", "l", why="Go to the address bar.")
+    yield write(f"{address}\n", "Go to the settings.")
+    await look.window(title)
+    yield wait(why="Wait for the page.")
+
+
+async def rename_directory(look: Look) -> AsyncIterator[Move]:
+    async for move in _terminal(look, "mv Desktop/todo_list_Jan_1 Desktop/todo_list_Jan_2"):
+        yield move
+
+
+async def default_player(look: Look) -> AsyncIterator[Move]:
+    kinds = "$(grep -ho 'video/[^;]*' /usr/share/applications/vlc.desktop)"
+    async for move in _terminal(look, f"xdg-mime default vlc.desktop {kinds}"):
+        yield move
+
+
+async def do_not_track(look: Look) -> AsyncIterator[Move]:
+    async for move in _page(look, "chrome://settings/cookies", "cookies"):
+        yield move
+    name = 'Send a "Do Not Track" request with your browsing traffic'
+    yield click(await look.place("toggle button", name), "Switch it on.")
+    yield click(await look.place("push button", "Confirm"), "Confirm.")
+    yield wait(3.0, "Wait until the setting is kept.")
+    yield done()
+
+
+async def bookmarks_folder(look: Look) -> AsyncIterator[Move]:
+    async for move in _page(look, "chrome://bookmarks", "bookmarks"):
+        yield move
+    yield click(await look.place("push button", "Organize"), "Open the menu.")
+    yield click(await look.place("menu item", "Add new folder"), "Add a folder.")
+    yield wait(why="Wait for the dialog.")
+    yield press("ctrl", "a", why="Replace the name that is there.")
+    yield write("Favorites")
+    yield press("enter", why="Confirm.")
+    yield wait(4.0, "Wait until the bookmarks are kept.")
+    yield done()
+
+
+async def delete_on_close(look: Look) -> AsyncIterator[Move]:
+    async for move in _page(look, "chrome://settings/content/siteData", "settings"):
+        yield move
+    name = "Delete data sites have saved to your device when you close all windows"
+    node = await look.node(lambda node: node["role"] == "radio button" and node["name"].startswith(name))
+    left, top, width, height = node["box"]
+    yield click((left + width // 2, top + height // 2), "Choose it.")
+    yield wait(3.0, "Wait until the setting is kept.")
+    yield done()
+
+
+async def bing(look: Look) -> AsyncIterator[Move]:
+    async for move in _page(look, "chrome://settings/searchEngines", "settings"):
+        yield move
+    yield click(await look.place("push button", "More actions for Microsoft Bing"), "Open its menu.")
+    yield click(await look.place("menu item", "Make default"), "Make it the default.")
+    yield wait(3.0, "Wait until the setting is kept.")
+    yield done()
+
+
+async def auto_save(look: Look) -> AsyncIterator[Move]:
+    yield press("alt", "f12", why="Open the options.")
+    await look.window("options")
+    yield wait(1.0, "Wait for the dialog.")
+    yield await _within(look, "options", 19, 347, "Open what is below Load/Save.")
+    yield wait()
+    yield await _within(look, "options", 68, 372, "Choose General.")
+    yield wait(1.0, "Wait for the page.")
+    yield await _within(look, "options", 326, 145, "Switch the saving on.")
+    yield await _within(look, "options", 608, 145, "Go to the minutes.")
+    yield press("ctrl", "a", why="Replace what is there.")
+    yield write("3")
+    yield press("tab", why="Leave the field.")
+    yield click(await look.place("push button", "OK"), "Confirm.")
+    yield wait(2.0, "Wait until the setting is kept.")
+    yield done()
+
+
+async def keep_playing(look: Look) -> AsyncIterator[Move]:
+    yield press("ctrl", "p", why="Open the preferences.")
+    await look.window("preferences")
+    yield wait()
+    yield await _within(look, "preferences", 664, 678, "Save them as they are shown: not to quit at the end.")
+    yield wait(1.0, "Wait until they are kept.")
+    yield done()
+
+
+async def recordings_folder(look: Look) -> AsyncIterator[Move]:
+    yield press("ctrl", "p", why="Open the preferences.")
+    await look.window("preferences")
+    yield wait()
+    yield await _within(look, "preferences", 424, 46, "Go to input and codecs.")
+    yield wait()
+    yield await _within(look, "preferences", 477, 506, "Go to the field for the folder of recordings.")
+    yield press("ctrl", "a", why="Replace what is there.")
+    yield write("/home/user/Desktop")
+    yield await _within(look, "preferences", 664, 678, "Save.")
+    yield wait(1.0, "Wait until they are kept.")
+    yield done()
+
+
+async def dark_slider(look: Look) -> AsyncIterator[Move]:
+    yield press("ctrl", "p", why="Open the preferences.")
+    await look.window("preferences")
+    yield wait()
+    yield await _within(look, "preferences", 89, 673, "Show all settings.")
+    await look.window("advanced preferences")
+    yield await _within(look, "preferences", 180, 30, "Go to the search.")
+    yield write("slider")
+    yield wait(1.0, "Wait for what is found.")
+    yield await _within(look, "preferences", 88, 144, "Choose Qt.")
+    yield wait()
+    yield await _within(look, "preferences", 740, 602, "Go to the colours of the slider.")
+    yield press("ctrl", "a", why="Replace what is there.")
+    yield write(";".join(["0"] * 12))
+    yield await _within(look, "preferences", 664, 678, "Save.")
+    yield wait(1.0, "Wait until they are kept.")
+    yield done()
+
+
+SOLUTIONS: dict[str, Solution] = {
+    "e0df059f": rename_directory,
+    "937087b6": default_player,
+    "030eeff7": do_not_track,
+    "2ad9387a": bookmarks_folder,
+    "99146c54": delete_on_close,
+    "bb5e4c0d": bing,
+    "2cd43775": auto_save,
+    "5ac2891a": keep_playing,
+    "8ba5ae7a": recordings_folder,
+    "d06f0d4d": dark_slider,
+}
