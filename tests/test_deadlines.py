@@ -10,7 +10,7 @@ from fakes import FakeEnvironment, WordAgent
 from stepladder.interfaces import EnvironmentTimeout
 from stepladder.policies.scripted import ScriptedPolicy
 from stepladder.rollout.episode import Deadlines, run_episode
-from stepladder.types import Completion, Limits, Message, Prompt, Sampling, Task, Trajectory
+from stepladder.types import Completion, Limits, Message, Observation, Prompt, Sampling, Task, Trajectory
 
 TASK = Task("fake", "", "fakes:FakeEnvironment", max_steps=5)
 
@@ -52,3 +52,23 @@ def test_calls_share_the_time_of_their_episode() -> None:
             await deadlines.call("step", asyncio.sleep(0.3))
 
     asyncio.run(main())
+
+
+class SlowToStart(FakeEnvironment):
+    async def reset(self, task: Task, seed: int) -> Observation:
+        await asyncio.sleep(0.3)
+        return await super().reset(task, seed)
+
+    async def evaluate(self) -> float:
+        await asyncio.sleep(0.3)
+        return await super().evaluate()
+
+
+def test_an_environment_may_grant_itself_time_for_its_resets_and_grading() -> None:
+    limits = Limits(deadline=2.0, step_deadline=0.1)
+    hasty, slow = SlowToStart(), SlowToStart()
+    assert play(hasty, limits).status == "timeout"
+    slow.reset_deadline = 1.0  # type: ignore[attr-defined]
+    assert "evaluate took longer" in (play(slow, limits).error or "")
+    slow.evaluate_deadline = 1.0  # type: ignore[attr-defined]
+    assert play(slow, limits).status == "done"

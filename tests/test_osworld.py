@@ -219,6 +219,57 @@ def test_steps_before_grading_are_done() -> None:
     assert of.machine.done[0] == ("activate", "Writer", True, False)  # type: ignore[attr-defined]
 
 
+def test_a_window_that_the_agent_has_closed_is_passed_over_before_grading(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Empty(Machine):
+        async def activate_window(self, name: str, strict: bool, by_class: bool) -> bool:
+            return False
+
+    monkeypatch.setattr("stepladder.envs.osworld.steps.WINDOW_SECONDS", 0.2)
+    of = State(Empty(), FileCache(None, "t"))
+    steps = [step("activate_window", window_name="Writer"), step("execute", command="probe", until={"returncode": 5})]
+    monkeypatch.setattr("stepladder.envs.osworld.steps.PATIENCE", 0.2)
+    assert score({**line("x", ""), "postconfig": steps}, of) == 1.0
+    with pytest.raises(EnvironmentFailure, match="no window 'Writer' came"):
+        asyncio.run(Setup(of.machine, of.cache).run(steps))
+    of.machine.done.clear()  # type: ignore[attr-defined]
+    assert score({**line("x", ""), "postconfig": steps}, of, gave_up=True) == 0.0
+    assert of.machine.done == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["python", "-c", "import pyautogui\nfor i in range(3): pyautogui.press('a')"], "pyautogui code"),
+        ("python3 -c 'import pyautogui; pyautogui.press(1)' && ls", "pyautogui outside"),
+    ],
+)
+def test_pyautogui_that_cannot_be_read_is_lacking_and_not_left_out(command: Any, said: str) -> None:
+    with pytest.raises(Lacks, match=said):
+        run_steps(Machine(), step("execute", command=command, shell=isinstance(command, str)))
+
+
+def test_a_faulty_task_file_is_no_score() -> None:
+    evaluator = {"func": "check_config_status", "result": {"type": "vm_file", "path": "/f", "dest": "f"}}
+    with pytest.raises(EnvironmentFailure, match="check_config_status cannot be worked out: KeyError"):
+        score({**evaluator, "expected": {"type": "rule", "rules": {"value": 1}}}, state({"/f": b"x y"}))
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("cd /tmp && no-such-program --x; ls", ["program no-such-program"]),
+        ("A=1 sudo apt-get install x", ["the rights of root", "program apt-get"]),
+        (["google-chrome", "https://example.org"], ["a network"]),
+        ("timedatectl status | grep zone", ["systemd"]),
+        ("echo 'unclosed", []),
+    ],
+)
+def test_what_commands_need(command: Any, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: name if name in ("chromium", "ls", "grep") else None)
+    content = {"id": "t", "instruction": "y", "config": [step("launch", command=command)], "evaluator": {"func": "infeasible"}}
+    assert lacks(make_task(content, "os", "f.json"), None) == expected
+
+
 PREFERENCES = "/home/user/.config/google-chrome/Default/Preferences"
 
 

@@ -9,7 +9,7 @@ from random import Random
 from typing import Protocol, cast, runtime_checkable
 
 from stepladder.interfaces import Demonstrator, Environment, EnvironmentFailure, EnvironmentTimeout
-from stepladder.rollout.episode import Deadlines
+from stepladder.rollout.episode import Deadlines, own_time
 from stepladder.types import Action, ImageRef, Limits, Observation, Region, Status, Step, Task, Trajectory
 
 Regions = tuple[Region, ...]
@@ -106,13 +106,17 @@ async def run_demonstration(
     reward, error = None, None
     status: Status
     try:
-        recorder.observation = await recorder.deadlines.call("reset", environment.reset(task, seed))
+        recorder.observation = await recorder.deadlines.call(
+            "reset", environment.reset(task, seed), extra=own_time(environment, limits, "reset")
+        )
         wrong_step = None if mistakes is None else await _mistake(recorder, mistakes)
         if wrong_step is not None:
             await recorder.act("", wrong_step)
             wrong = 1
         status = await _act_out(recorder, environment, maximum + wrong)
-        reward = float(await recorder.deadlines.call("evaluate", environment.evaluate()))
+        reward = float(
+            await recorder.deadlines.call("evaluate", environment.evaluate(), extra=own_time(environment, limits, "evaluate"))
+        )
     except EnvironmentTimeout as failure:
         status, error = "timeout", str(failure)
     except EnvironmentFailure as failure:
@@ -145,7 +149,9 @@ async def look_at(
     status: Status = "done"
     error = None
     try:
-        recorder.observation = await recorder.deadlines.call("reset", environment.reset(task, seed))
+        recorder.observation = await recorder.deadlines.call(
+            "reset", environment.reset(task, seed), extra=own_time(environment, limits, "reset")
+        )
         seen.append(await recorder.look_once(recorder.observation.screenshot))
     except EnvironmentTimeout as failure:
         status, error = "timeout", str(failure)

@@ -58,6 +58,12 @@ class Deadlines:
             self._left -= time.monotonic() - started
 
 
+def own_time(environment: Environment, limits: Limits, what: str) -> float:
+    """Seconds beyond the limit of a call that an environment grants itself for it, by its attribute `<what>_deadline`: some must
+    start applications to begin, or wait for files to be graded."""
+    return max(0.0, float(getattr(environment, f"{what}_deadline", 0.0)) - limits.step_deadline)
+
+
 @dataclass
 class _Progress:
     """What is known of an episode so far; survives the failure of its environment."""
@@ -93,7 +99,9 @@ async def run_episode(
     progress = _Progress(task)
     reward, error, status = None, None, None
     try:
-        progress.observation = await deadlines.call("reset", environment.reset(task, seed))
+        progress.observation = await deadlines.call(
+            "reset", environment.reset(task, seed), extra=own_time(environment, limits, "reset")
+        )
         progress.task = getattr(environment, "task", task)
         while status is None:
             status = _exhausted(progress, limits)
@@ -102,7 +110,7 @@ async def run_episode(
                     await deadlines.call("watch", watch(environment, progress.observation))
                 step_seed = _derive(sampling.seed, task.id, seed, index, len(progress.steps))
                 status = await _step(progress, environment, agent, policy, replace(sampling, seed=step_seed), limits, deadlines)
-        reward = float(await deadlines.call("evaluate", environment.evaluate()))
+        reward = float(await deadlines.call("evaluate", environment.evaluate(), extra=own_time(environment, limits, "evaluate")))
     except EnvironmentTimeout as failure:
         status, error = "timeout", str(failure)
     except EnvironmentFailure as failure:

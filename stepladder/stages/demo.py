@@ -146,14 +146,14 @@ def main(config: DemoConfig, show: bool = True) -> Path:
         if config.last in ("flywheel", "rl"):
             phase(
                 "flywheel",
-                "Flywheel: it plays, keeps its successes, learns from them (about three minutes)",
+                "Flywheel: it plays, keeps its successes, learns from them (about two minutes and a half)",
                 lambda _: _turn(config, show),
             )
             measure("flywheel", "Evaluation on the same seeds after the flywheel (about a minute)")
         if config.last == "rl":
             phase(
                 "rl",
-                "Reinforcement learning: groups of episodes from equal starts (about nine minutes)",
+                "Reinforcement learning: groups of episodes from equal starts (about seven minutes)",
                 lambda _: _reinforce(config, show),
             )
             measure("rl", "Evaluation on the same seeds after reinforcement learning (about a minute)")

@@ -20,7 +20,7 @@ from stepladder.images import ImageStore
 from stepladder.interfaces import Environment, EnvironmentFailure
 from stepladder.progress import Progress
 from stepladder.rollout.demonstrate import run_demonstration
-from stepladder.rollout.episode import Deadlines
+from stepladder.rollout.episode import Deadlines, own_time
 from stepladder.rollout.pool import check_options, close_environments, open_environments
 from stepladder.run import Run
 from stepladder.tasks import check_demonstrators, load_tasks, task_set_hash
@@ -132,11 +132,12 @@ async def _try(environment: Environment, task: Task, seed: int) -> AsyncIterator
 
 async def _end(environment: Environment, task: Task, seed: int, player: Player, action: Action, wanted: float) -> Finding:
     """What ending at once comes to."""
-    deadlines = Deadlines(Limits())
+    limits = Limits()
+    deadlines = Deadlines(limits)
     try:
-        await deadlines.call("reset", environment.reset(task, seed))
+        await deadlines.call("reset", environment.reset(task, seed), extra=own_time(environment, limits, "reset"))
         await deadlines.call("step", environment.step(action))
-        reward = await deadlines.call("evaluate", environment.evaluate())
+        reward = await deadlines.call("evaluate", environment.evaluate(), extra=own_time(environment, limits, "evaluate"))
     except EnvironmentFailure as error:
         return Finding(task.id, seed, player, None, wanted, error=str(error))
     return Finding(task.id, seed, player, reward, wanted)

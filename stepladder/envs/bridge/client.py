@@ -97,7 +97,9 @@ class BridgeEnvironment:
             except asyncio.CancelledError:
                 await asyncio.shield(asyncio.ensure_future(self._leave()))
                 raise
-            self._beating = asyncio.create_task(self._beat())
+            lease = said.get("lease")
+            seconds = min(self._heartbeat, lease / 3) if isinstance(lease, (int, float)) and lease > 0 else self._heartbeat
+            self._beating = asyncio.create_task(self._beat(seconds))
             return shown
         raise EnvironmentFailure(f"no server could start the episode: {'; '.join(troubles)}")
 
@@ -175,9 +177,9 @@ class BridgeEnvironment:
                 raise EnvironmentFailure(f"{self._server} gives another picture than the one that it names")
         return shown
 
-    async def _beat(self) -> None:
+    async def _beat(self, seconds: float) -> None:
         while True:
-            await asyncio.sleep(self._heartbeat)
+            await asyncio.sleep(seconds)
             try:
                 await self._ask(self._server, "/heartbeat", {"episode_id": self._episode}, 30.0)
             except EnvironmentFailure as error:

@@ -73,8 +73,13 @@ class Leases:
             self._sweeping.cancel()
             with suppress(asyncio.CancelledError):
                 await self._sweeping
+        for identifier in self._starting:
+            self._starting[identifier] = True
+        while self._starting:
+            await asyncio.sleep(0.05)
         for identifier in list(self._episodes):
-            await self.close(identifier)
+            with suppress(Unknown):
+                await self.close(identifier)
 
     async def begin(self, identifier: str, task: Task, seed: int, deadline: float) -> Episode:
         """Start an episode. Raises Full, Taken, whatever the environment raises, TimeoutError."""
@@ -124,7 +129,8 @@ class Leases:
         except (Unknown, asyncio.CancelledError):
             raise
         except Exception:
-            await self.close(identifier, "failed")
+            with suppress(Unknown):  # its user may have closed it meanwhile
+                await self.close(identifier, "failed")
             raise
         finally:
             episode.until = time.monotonic() + self.seconds

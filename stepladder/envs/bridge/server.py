@@ -169,7 +169,8 @@ class _Server:
         if not isinstance(identifier, str) or not re.fullmatch("[0-9a-f]{32}", identifier):
             raise BadRequest("episode_id: must be 32 hexadecimal digits, or left out")
         episode = await self.leases.begin(identifier, task, seed, self.settings.deadline)
-        return JSONResponse({"episode_id": episode.id, "task": to_json(episode.task), **seen(episode, body)})
+        answer = {"episode_id": episode.id, "lease": self.settings.lease, "task": to_json(episode.task)}
+        return JSONResponse({**answer, **seen(episode, body)})
 
     async def step(self, request: Request) -> Response:
         body = await _body(request)

@@ -108,10 +108,11 @@ class Guest:
         log: str = "applications",
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
-        watched: bool = True,
+        may_be_ended: bool = False,
     ) -> int:
-        """Start a program and leave it running; its pid inside. When one that is `watched` crashes, the session is broken."""
-        said = await self.ask("spawn", argv=list(argv), log=log, env=dict(env or {}), cwd=cwd, watched=watched)
+        """Start a program and leave it running; its pid inside. When a signal ends it, the session is broken; with `may_be_ended`
+        only when it is a signal for a mistake of its own."""
+        said = await self.ask("spawn", argv=list(argv), log=log, env=dict(env or {}), cwd=cwd, may_be_ended=may_be_ended)
         return int(said["pid"])
 
     async def run(

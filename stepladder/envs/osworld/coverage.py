@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 from stepladder.envs.osworld.cache import FileCache
 from stepladder.envs.osworld.getters import GETTERS
+from stepladder.envs.osworld.lacking import Lacks
 from stepladder.envs.osworld.metrics import METRICS
-from stepladder.envs.osworld.steps import STEPS
+from stepladder.envs.osworld.steps import STEPS, pyautogui_code
 from stepladder.envs.osworld.task_file import infeasible
 from stepladder.types import Task
 
@@ -24,10 +26,23 @@ SYSTEM = {
     "pulseaudio": "a sound server",
     "pactl": "a sound server",
 }
+#: Fields of getters that are not read here.
+UNREAD = {"vm_file": ("time_suffix",), "vscode_config": ("vscode_extension_command",)}
 #: Programs that getters run.
 OF_GETTERS = {"default_video_player": "xdg-mime"}
-#: Words of commands that stand for nothing to be installed.
-_SHELL = frozenset(["socat", "pkill", "echo", "cd", "mkdir", "rm", "mv", "cp", "touch", "cat", "export"])
+#: Words of commands that need a network, or rights that nobody has in a sandbox.
+NETWORK = frozenset(["wget", "curl", "pip", "pip3", "git", "snap", "npm"])
+ROOT = frozenset(
+    ["apt", "apt-get", "dpkg", "useradd", "adduser", "usermod", "passwd", "chpasswd", "visudo", "mount", "hostnamectl"]
+)
+#: Programs without a window, and words of the shell.
+_NO_WINDOW = frozenset(["socat", "pkill", "killall", "python", "python3", "bash", "sh", "echo", "sleep", "export"])
+_SHELL = frozenset(
+    [
+        *("cd", "mkdir", "rm", "mv", "cp", "touch", "cat", "echo", "export", "test", "true", "false", "[", "]", "gio", "source"),
+        *("if", "then", "else", "fi", "for", "do", "done"),
+    ]
+)
 
 
 def lacks(task: Task, cache: Path | None) -> list[str]:
@@ -52,20 +67,60 @@ def _of_steps(steps: list[Mapping[str, Any]], cache: FileCache) -> Iterator[str]
             for file in parameters.get("files", []):
                 if not cache.has_download(file["url"], file["path"]):
                     yield f"file {file['url']}"
-        elif kind in ("launch", "execute", "command"):
+        elif kind == "open" and shutil.which("xdg-open") is None:
+            yield "program xdg-open"
+        elif kind in ("launch", "execute", "command", "execute_with_verification"):
             yield from _of_command(parameters.get("command", ""))
 
 
+def shows_window(step: Mapping[str, Any]) -> bool:
+    """Whether a step starts something that has a window."""
+    if step["type"] != "launch":
+        return bool(step["type"] == "open")
+    programs = _programs((step.get("parameters") or {}).get("command", ""))
+    return any(program not in _NO_WINDOW | _SHELL for program in programs)
+
+
 def _of_command(command: str | list[str]) -> Iterator[str]:
-    words = command if isinstance(command, list) else command.replace(";", " ").replace("|", " ").split()
-    text = " ".join(map(str, words))
-    yield from (wanted for word, wanted in SYSTEM.items() if word in text.split())
-    if isinstance(command, list) and words:
-        program = str(words[0])
-        if program not in _SHELL and shutil.which(OTHER_NAMES.get(program, program)) is None:
+    words = [str(word) for word in command] if isinstance(command, list) else _words(command)
+    yield from (wanted for word, wanted in SYSTEM.items() if word in words)
+    if NETWORK & set(words) or any(word.startswith(("http://", "https://")) for word in words):
+        yield "a network"
+    if ROOT & set(words):
+        yield "the rights of root"
+    for program in _programs(command):
+        name = OTHER_NAMES.get(program, program)
+        known = program in _SHELL | {"socat", "sudo"} or program in SYSTEM or "/" in name
+        if not known and shutil.which(name) is None:
             yield f"program {program}"
-    elif "vlc" in text.split() and shutil.which("vlc") is None:
-        yield "program vlc"
+    try:
+        pyautogui_code(command)
+    except Lacks as error:
+        if "{SCREEN_" not in "".join(words):  # places of the screen are filled in only when the step is done
+            yield error.what
+
+
+def _programs(command: str | list[str]) -> Iterator[str]:
+    """The words of a command that name programs: the first, and those after what joins commands."""
+    if isinstance(command, list):
+        yield from [str(command[0])] if command else []
+        return
+    expected = True
+    for word in _words(command):
+        if word in (";", "|", "||", "&&", "&", "(", "do", "then", "else"):
+            expected = True
+        elif expected and "=" not in word and not word.startswith("-"):
+            expected = word == "sudo"  # the program that it runs comes after it
+            yield word
+
+
+def _words(command: str) -> list[str]:
+    lexer = shlex.shlex(command.replace("\n", " ; "), posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    try:
+        return list(lexer)
+    except ValueError:  # quotes that a shell would read otherwise
+        return command.split()
 
 
 def _of_grading(evaluator: Mapping[str, Any], cache: FileCache) -> Iterator[str]:
@@ -79,6 +134,8 @@ def _of_grading(evaluator: Mapping[str, Any], cache: FileCache) -> Iterator[str]
             kind = one.get("type")
             if kind not in GETTERS:
                 yield f"getter {kind}"
+            elif field := next((name for name in UNREAD.get(kind, ()) if one.get(name)), None):
+                yield f"getter {kind} with {field}"
             elif kind in OF_GETTERS and shutil.which(OF_GETTERS[kind]) is None:
                 yield f"program {OF_GETTERS[kind]}"
             elif kind == "cloud_file":

@@ -16,7 +16,7 @@ from stepladder.envs.desktop.desk.look import Look
 from stepladder.envs.desktop.desktop import Settling
 from stepladder.envs.desktop.environment import DesktopEnvironment
 from stepladder.envs.osworld.cache import FileCache
-from stepladder.envs.osworld.coverage import lacks
+from stepladder.envs.osworld.coverage import lacks, shows_window
 from stepladder.envs.osworld.getters import State
 from stepladder.envs.osworld.grading import grade
 from stepladder.envs.osworld.lacking import Lacks
@@ -56,6 +56,11 @@ class OSWorldEnvironment(DesktopEnvironment):
         **options: Any,
     ) -> None:
         super().__init__(images, width=width, height=height, deadline=deadline, **options)
+        if self.settings.isolation == "none":
+            raise ValueError(
+                "isolation is 'none'; OSWorld's tasks end programs by name and write where they like: they need a sandbox"
+            )
+        self.evaluate_deadline = deadline
         self.settings = replace(self.settings, environment={"PATH": PATH})
         named = cache if cache is not None else os.environ.get(CACHE)
         self.cache = None if named is None else Path(named)
@@ -80,7 +85,7 @@ class OSWorldEnvironment(DesktopEnvironment):
         self._state = State(machine, FileCache(self.cache, str(task.setup["id"])))
         config = task.setup.get("config") or []
         await Setup(machine, self._state.cache).run(config)
-        if any(step["type"] in ("launch", "open") for step in config):
+        if any(map(shows_window, config)):
             await self.desktop.wait_for_window(lambda window: True, _WINDOW_SECONDS)
             await self.desktop.settle(_READY)
         return task

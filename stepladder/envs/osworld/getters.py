@@ -24,7 +24,8 @@ class Got:
     content: bytes
 
     def text(self) -> str:
-        return self.content.decode(errors="replace")
+        """With plain ends of lines, whatever system wrote them."""
+        return self.content.decode(errors="replace").replace("\r\n", "\n")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ async def rule(_: State, described: Mapping[str, Any]) -> Any:
 
 async def vm_file(state: State, described: Mapping[str, Any]) -> Got | list[Got | None] | None:
     """One file, or several with `multi`, of which `gives` says which are wanted (default: the first)."""
+    if described.get("time_suffix"):
+        raise Lacks("getter vm_file with time_suffix")
     if not described.get("multi"):
         return await _file(state, described["path"], described["dest"])
     paths, names = described["path"], described["dest"]
@@ -91,7 +94,10 @@ async def content_from_vm_file(state: State, described: Mapping[str, Any]) -> An
 
     import openpyxl
 
-    rows = list(openpyxl.load_workbook(io.BytesIO(found.content), data_only=True).active.iter_rows(values_only=True))
+    try:
+        rows = list(openpyxl.load_workbook(io.BytesIO(found.content), data_only=True).active.iter_rows(values_only=True))
+    except Exception:  # whatever the agent left under this name
+        return None
     return [str(value) for value in rows[-1]] if rows else None
 
 
@@ -138,6 +144,8 @@ async def gimp_config_file(state: State, described: Mapping[str, Any]) -> Got | 
 
 
 async def vscode_config(state: State, described: Mapping[str, Any]) -> Got | None:
+    if described.get("vscode_extension_command"):
+        raise Lacks("getter vscode_config with vscode_extension_command")
     return await _file(state, described["path"], described["dest"])
 
 
@@ -186,6 +194,7 @@ async def enable_safe_browsing(state: State, _: Mapping[str, Any]) -> str:
 
 
 async def data_delete_automacally(state: State, _: Mapping[str, Any]) -> str:
+    """Whether sites' data are deleted when the browser closes: the setting itself, not only that there is some such setting."""
     return _flag(await _preference(state, "profile", "default_content_setting_values", "cookies") == 4)
 
 
@@ -210,8 +219,8 @@ async def profile_name(state: State, _: Mapping[str, Any]) -> Any:
 
 async def new_startup_page(state: State, _: Mapping[str, Any]) -> str:
     """ "true" when Chrome opens a new tab at its start."""
-    session = await _preference(state, "session") or {}
-    return _flag(not session or session.get("restore_on_startup", 5) == 5)
+    session = await _preference(state, "session")
+    return _flag(session is None or session.get("restore_on_startup") == 5)
 
 
 async def _preference(state: State, *path: str) -> Any:

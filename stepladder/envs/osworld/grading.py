@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +12,6 @@ from stepladder.envs.osworld.steps import Setup
 from stepladder.envs.osworld.task_file import infeasible
 from stepladder.interfaces import EnvironmentFailure
 
-_logger = logging.getLogger(__name__)
-
 
 async def grade(evaluator: Mapping[str, Any], state: State, gave_up: bool) -> float:
     """The score of the state reached, 0 to 1. A task that cannot be done scores 1 when the agent gave up, any other then scores 0.
@@ -22,9 +19,9 @@ async def grade(evaluator: Mapping[str, Any], state: State, gave_up: bool) -> fl
     Raises Lacks for what is not there, EnvironmentFailure when a step or a getter fails: neither is a score of 0."""
     if infeasible(evaluator):
         return float(gave_up)
-    await Setup(state.machine, state.cache).run(evaluator.get("postconfig") or [])
     if gave_up:
         return 0.0
+    await Setup(state.machine, state.cache).run(evaluator.get("postconfig") or [], before_grading=True)
     functions = evaluator["func"]
     if not isinstance(functions, list):
         return await _measure(functions, evaluator.get("result"), evaluator.get("expected"), evaluator.get("options"), state)
@@ -52,9 +49,6 @@ async def _measure(
     wanted = [] if not expected else [await get(state, expected)]
     try:
         return max(0.0, min(1.0, float(metric(found, *wanted, **(options or {})))))
-    except (KeyError, IndexError, AttributeError) as error:
-        # What the agent left is not of the form that the metric reads; OSWorld's own metrics answer 0.
-        _logger.warning("metric %s: %s: %s", name, type(error).__name__, error)
-        return 0.0
-    except (TypeError, ValueError) as error:
-        raise EnvironmentFailure(f"the metric {name} cannot be worked out: {error}") from error
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+        # Metrics answer 0 for whatever an agent leaves; what fails is the task file, or the metric itself.
+        raise EnvironmentFailure(f"the metric {name} cannot be worked out: {type(error).__name__}: {error}") from error

@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from stepladder.envs.osworld.getters import Got
+from stepladder.envs.osworld.lacking import Lacks
 
 Metric = Callable[..., float]
 
@@ -33,11 +34,13 @@ def check_include_exclude(result: str | None, rules: Mapping[str, Any]) -> float
 
 
 def is_in_list(result: Sequence[Any], rules: Mapping[str, Any]) -> float:
-    return float(rules["expected"] in result)
+    return float(result is not None and rules["expected"] in result)
 
 
-def is_utc_0(result: str) -> float:
+def is_utc_0(result: str | None) -> float:
     """Whether `timedatectl status` tells a zone without an offset."""
+    if result is None:
+        return 0.0
     lines = result.split("\n")
     return float(len(lines) > 3 and lines[3].endswith("+0000)"))
 
@@ -56,7 +59,9 @@ def file_contains(result: Got | None, config: Mapping[str, Any]) -> float:
     return float(result is not None and all(one in result.text() for one in config["expected"]))
 
 
-def check_json(result: Got | None, rules: Mapping[str, Any]) -> float:
+def check_json(result: Got | None, rules: Mapping[str, Any], is_yaml: bool = False) -> float:
+    if is_yaml:
+        raise Lacks("metric check_json for YAML")
     found = _json(result)
     return float(found is not None and _matches(found, rules))
 
@@ -65,13 +70,18 @@ def check_direct_json_object(result: Any, rules: Mapping[str, Any]) -> float:
     """Every expected field of an object, or with `expect_in_result` a part of it."""
     if result is None or result == "":
         return 0.0
-    found = json.loads(result.replace("'", '"')) if isinstance(result, str) else result
+    try:
+        found = json.loads(result.replace("'", '"')) if isinstance(result, str) else result
+    except ValueError:
+        return 0.0
+    if not isinstance(found, dict):
+        return 0.0
     expected = rules["expected"]
     if not rules.get("expect_in_result", False):
         return float(all(found.get(name) == value for name, value in expected.items()))
     for name, value in expected.items():
         wanted = value if isinstance(value, list) else [value]
-        if not any(one in (found.get(name) or "") for one in wanted):
+        if not any(str(one) in str(found.get(name) or "") for one in wanted):
             return 0.0
     return 1.0
 
@@ -99,7 +109,7 @@ def is_expected_bookmarks(result: Any, rules: Mapping[str, Any]) -> float:
     """Names of folders or of pages on the bookmark bar, or what one of its folders holds."""
     if not result:
         return 0.0
-    bar = result["bookmark_bar"]["children"]
+    bar = result.get("bookmark_bar", {}).get("children", [])
     kind = rules["type"]
     if kind == "bookmark_bar_folders_names":
         return float({one["name"] for one in bar if one["type"] == "folder"} == set(rules["names"]))
@@ -111,7 +121,8 @@ def is_expected_bookmarks(result: Any, rules: Mapping[str, Any]) -> float:
             return 0.0
         found = {one["url"] for one in folder["children"] if one["type"] == "url"}
         wanted = [one if isinstance(one, list) else [one] for one in rules["urls"]]
-        return float(all(any(url in found for url in choices) for choices in wanted))
+        chosen = {url for choices in wanted for url in choices if url in found}
+        return float(found == chosen and all(any(url in found for url in choices) for choices in wanted))
     raise ValueError(f"bookmarks of the type {kind!r} are not known")
 
 
@@ -225,11 +236,13 @@ def _matches(found: Any, rules: Mapping[str, Any]) -> bool:
     for name, wanted in (("expect", True), ("unexpect", False)):
         for one in rules.get(name, []):
             value: Any = found
-            for key in one["key"]:
-                try:
+            try:
+                for key in one["key"]:
                     value = value[key]
-                except (KeyError, IndexError, TypeError):
-                    value = None
+            except (KeyError, IndexError, TypeError):
+                if wanted:
+                    return False  # what is not there is as little as is expected
+                continue
             if _by_method(value, one["method"], one["ref"]) != wanted:
                 return False
     return True

@@ -72,8 +72,8 @@ class PocketMachine:
         return Executed(ran.output, ran.errors, ran.returncode)
 
     async def launch(self, command: str | list[str], shell: bool) -> None:
-        # Not watched: tasks end programs themselves before they are graded.
-        await self._refusing(self.desktop.guest.spawn(self._argv(command, shell), cwd=self._home(), watched=False))
+        # Tasks end programs themselves before they are graded.
+        await self._refusing(self.desktop.guest.spawn(self._argv(command, shell), cwd=self._home(), may_be_ended=True))
 
     async def read(self, path: str) -> bytes | None:
         return await self._refusing(self.desktop.guest.read(self._path(path)))

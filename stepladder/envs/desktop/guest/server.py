@@ -30,6 +30,8 @@ from stepladder.envs.desktop.guest.processes import communicate, descendants, en
 
 #: Seconds within which each part of the session must be there.
 START_SECONDS = 20.0
+#: Signals that a program gets for its own mistakes.
+CRASHES = (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
 #: The largest file that is given out, in bytes.
 LARGEST_FILE = 64 << 20
 
@@ -180,17 +182,17 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        if request.get("watched", True):
-            self.sessions.add(process.pid)
-            threading.Thread(target=self.watch_application, args=(request["argv"][0], process), daemon=True).start()
-        else:
-            threading.Thread(target=self.wait, args=(process,), daemon=True).start()
+        self.sessions.add(process.pid)
+        arguments = (request["argv"][0], process, request.get("may_be_ended", False))
+        threading.Thread(target=self.watch_application, args=arguments, daemon=True).start()
         return {"pid": process.pid}
 
-    def watch_application(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        """A program that ends by itself is no crash, one that a signal ends is; a shell around it adds 128 to the signal."""
+    def watch_application(self, name: str, process: subprocess.Popen[bytes], may_be_ended: bool) -> None:
+        """A program that ends by itself is no crash, one that a signal ends is; a shell around it adds 128 to the signal. One that
+        may be ended by others crashes by the signals of its own mistakes alone."""
         status = self.wait(process)
-        if status < 0 or 128 < status <= 192:
+        number = -status if status < 0 else status - 128 if 128 < status <= 192 else 0
+        if number and (not may_be_ended or number in CRASHES):
             self.say({"crashed": name, "status": status})
 
     def do_run(self, request: dict[str, Any]) -> dict[str, Any]:
