@@ -16,7 +16,7 @@ from stepladder.interfaces import EnvironmentTimeout
 #: A window is painted when it has at least so many colours; a blank one has one or two.
 _COLOURS = 8
 #: How long nothing may happen before an application that was started counts as ready.
-_READY = Settling(quiet=0.15, longest=5.0)
+_READY = Settling(quiet=0.1, longest=5.0)
 
 
 async def launch(desktop: Desktop, application: Application, arguments: Sequence[str] = (), seconds: float = 30.0) -> Window:

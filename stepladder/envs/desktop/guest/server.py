@@ -28,6 +28,7 @@ from typing import Any
 
 from stepladder.envs.desktop.guest.processes import communicate, descendants, end_all, states
 
+_ATSPI = "stepladder.envs.desktop.guest.atspi"
 #: Seconds within which each part of the session must be there.
 START_SECONDS = 20.0
 #: Signals that a program gets for its own mistakes.
@@ -89,6 +90,8 @@ class Server:
         self.line(bus_told, "the message bus")
         os.environ["DBUS_SESSION_BUS_ADDRESS"] = address
         self.part("the window manager", ["openbox", "--sm-disable", "--config-file", settings["window_manager"]])
+        # Loaded while nobody waits: the first tree is read when an application is to be ready.
+        threading.Thread(target=importlib.import_module, args=(_ATSPI,), daemon=True).start()
         self.say({"ready": {"display": int(number), "python": list(sys.version_info[:3])}})
 
     def part(self, name: str, command: list[str], pass_fds: tuple[int, ...] = ()) -> None:
@@ -257,8 +260,7 @@ class Server:
         """The accessibility tree of everything that is on the screen."""
         with self.tree_lock:
             if self.tree is None:
-                # Only when somebody reads trees: it takes longer to load than a session to start.
-                atspi = importlib.import_module("stepladder.envs.desktop.guest.atspi")
+                atspi = importlib.import_module(_ATSPI)
                 self.tree = atspi.Tree(os.environ["DBUS_SESSION_BUS_ADDRESS"])
             try:
                 found: dict[str, Any] = self.tree.read(**request["limits"])
