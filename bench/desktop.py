@@ -25,6 +25,7 @@ from rich.table import Table
 from stepladder.envs.desktop.applications import APPLICATIONS, Application
 from stepladder.envs.desktop.desktop import Desktop
 from stepladder.envs.desktop.environment import DesktopEnvironment
+from stepladder.envs.desktop.guest.processes import descendants
 from stepladder.envs.desktop.launch import launch
 from stepladder.images import ImageStore
 from stepladder.types import Action, Task
@@ -113,18 +114,9 @@ async def at_once(count: int, name: str, steps: int) -> tuple[list[float], list[
 
 def counted() -> dict[str, int]:
     """Processes below this one, its open files, and temporary files of desktops on this machine."""
-    children, left = 0, [os.getpid()]
-    while left:
-        for thread in Path(f"/proc/{left[0]}/task").iterdir():
-            try:
-                left += [int(child) for child in (thread / "children").read_text().split()]
-            except OSError:
-                continue
-        left.pop(0)
-        children += 1
     temporary = Path(tempfile.gettempdir())
     return {
-        "processes": children - 1,
+        "processes": len(descendants(os.getpid())),
         "open files": len(os.listdir("/proc/self/fd")),
         "temporary files": len(list(temporary.glob("stepladder-*"))) + len(list(temporary.glob(".X*-lock"))),
         "X sockets": len(list(Path("/tmp/.X11-unix").glob("*"))),

@@ -4,6 +4,7 @@
 # slower fallback need; "driver" adds its WebDriver too, through which the benchmark drives the Gymnasium environment. As root on
 # Debian all come from apt; elsewhere this says what to install.
 set -euo pipefail
+source "$(dirname "$0")/apt_packages.sh"
 python=$1
 wanted=$2
 
@@ -39,16 +40,8 @@ look() {
 look
 [ ${#missing[@]} -gt 0 ] || exit 0
 
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  echo "== apt-get install ${missing[*]}"
-  # The packages of a failed installation are still looked for below: one that is missing need not keep the others away.
-  apt-get -qq update || echo "apt-get update failed, see above" >&2
-  DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "${missing[@]}" >/dev/null \
-    || echo "apt-get install failed, see above" >&2
-  hash -r
-  look
-  [ ${#missing[@]} -gt 0 ] || exit 0
-fi
+install_missing
+[ ${#missing[@]} -gt 0 ] || exit 0
 echo "Please install: ${missing[*]}"
 echo "  Debian:             sudo apt-get install ${missing[*]}"
 echo "  Ubuntu and others:  $python -m pip install playwright && $python -m playwright install --with-deps chromium chromium-headless-shell"

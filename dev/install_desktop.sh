@@ -3,6 +3,7 @@
 # "base" is what every pocket desktop consists of; "applications" adds those that the task set `desk` is played with. As root on
 # Debian and Ubuntu all come from apt; elsewhere this says what to install.
 set -euo pipefail
+source "$(dirname "$0")/apt_packages.sh"
 wanted=${1:-applications}
 
 # Each line: a program or file that shows that a package is here, the package.
@@ -44,15 +45,8 @@ look() {
 
 look
 [ ${#missing[@]} -gt 0 ] || exit 0
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  echo "== apt-get install ${missing[*]}"
-  apt-get -qq update || echo "apt-get update failed, see above" >&2
-  DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "${missing[@]}" >/dev/null \
-    || echo "apt-get install failed, see above" >&2
-  hash -r
-  look
-  [ ${#missing[@]} -gt 0 ] || exit 0
-fi
+install_missing
+[ ${#missing[@]} -gt 0 ] || exit 0
 echo "Please install: ${missing[*]}"
 echo "  Debian and Ubuntu:  sudo apt-get install ${missing[*]}"
 exit 1

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from stepladder.envs.desktop.applications import APPLICATIONS, Application
 from stepladder.envs.desktop.environment import DesktopEnvironment
+from stepladder.envs.desktop.guest.processes import descendants, states
 from stepladder.envs.desktop.launch import launch
 from stepladder.envs.desktop.sandbox import HOME
 from stepladder.types import Action, Task
 
 NOTE = f"{HOME}/note.txt"
+#: What the processes of a desktop are called.
+SESSION = ("bwrap", "Xvfb", "openbox", "mousepad", "dbus-daemon")
 WRITE = Task("write", "", "editor", {"application": "mousepad"}, max_steps=5)
 
 
@@ -41,26 +43,8 @@ class EditorEnvironment(DesktopEnvironment):
 
 def sandboxed() -> set[int]:
     """Pids of this machine that are a bubblewrap or an X server started by this process or its children."""
-    own, found = {os.getpid()}, set[int]()
-    parents: dict[int, int] = {}
-    names: dict[int, str] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                head, _, rest = (entry / "stat").read_text().rpartition(")")
-            except OSError:
-                continue
-            fields = rest.split()
-            if fields[0] not in "ZX":
-                parents[int(entry.name)], names[int(entry.name)] = int(fields[1]), head.partition("(")[2]
-    grown = True
-    while grown:
-        grown = False
-        for pid, parent in parents.items():
-            if parent in own and pid not in own:
-                own.add(pid)
-                grown = True
-    for pid in own:
-        if names.get(pid) in ("bwrap", "Xvfb", "openbox", "mousepad", "dbus-daemon"):
+    found = set[int]()
+    for pid in descendants(os.getpid()):
+        if any(one.state not in "ZX" and one.name in SESSION for one in states(pid)):
             found.add(pid)
     return found

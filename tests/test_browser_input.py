@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepladder.envs.browser.actions import NAMED_KEYS, CannotDo, InputState, input_calls, key_name, release_all
+from stepladder.envs.acting import CannotDo
+from stepladder.envs.browser.actions import NAMED_KEYS, InputState, input_calls, key_name, release_all
 from stepladder.keys import MODIFIERS as KEY_MODIFIERS
 from stepladder.keys import NAMED_KEYS as CANONICAL_KEYS
 from stepladder.types import ACTION_KINDS, Action

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepladder.envs.acting import CannotDo
 from stepladder.envs.desktop import inputs
-from stepladder.envs.desktop.inputs import CannotDo, Hands
+from stepladder.envs.desktop.inputs import Hands
 from stepladder.envs.desktop.keyboard import KEYSYMS, Keyboard, KeyPress, keysym_of
 from stepladder.keys import NAMED_KEYS
 from stepladder.types import Action

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "stepladder"
 
 #: Lower may not import higher, and those on one line may not import each other.
 LAYERS = (
-    ("types", "words", "errors", "keys"),
+    ("types", "words", "errors", "keys", "seeds"),
     ("interfaces", "codec", "config", "images", "locks", "stats", "plugins", "progress", "drawing"),
     ("store", "run", "results"),
     ("agents", "envs", "models", "data", "report", "rewards", "algos"),
@@ -26,7 +26,21 @@ LAYERS = (
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 #: Parts, and single files, that work without PyTorch.
 NO_TORCH = {
-    *("types", "words", "errors", "keys", "interfaces", "codec", "config", "images", "locks", "stats", "plugins", "progress"),
+    *(
+        "types",
+        "words",
+        "errors",
+        "keys",
+        "seeds",
+        "interfaces",
+        "codec",
+        "config",
+        "images",
+        "locks",
+        "stats",
+        "plugins",
+        "progress",
+    ),
     *(
         "drawing",
         "store",

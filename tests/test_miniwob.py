@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 
+from stepladder import seeds
 from stepladder.envs import environment_class
 from stepladder.envs.browser import catalogue
 from stepladder.envs.browser.miniwob import MiniWobEnvironment, style_pictures
@@ -76,19 +77,19 @@ def test_named_sets_and_names_are_checked() -> None:
 
 
 def test_seeds_for_training_and_for_testing_are_disjoint() -> None:
-    train, heldout = catalogue.train_seeds(1000), catalogue.heldout_seeds(1000)
-    assert list(train) == list(catalogue.train_seeds(1000))
+    train, heldout = seeds.train_seeds(1000), seeds.heldout_seeds(1000)
+    assert list(train) == list(seeds.train_seeds(1000))
     assert set(train).isdisjoint(heldout)
-    everything = catalogue.train_seeds(catalogue.HELDOUT - catalogue.VALIDATION_SEEDS)
-    validation = catalogue.validation_seeds(catalogue.VALIDATION_SEEDS)
+    everything = seeds.train_seeds(seeds.HELDOUT - seeds.VALIDATION_SEEDS)
+    validation = seeds.validation_seeds(seeds.VALIDATION_SEEDS)
     assert max(everything) < min(validation)
     assert max(validation) < min(heldout)
     with pytest.raises(ValueError, match="are not all among them"):
-        catalogue.train_seeds(2, start=max(everything))
+        seeds.train_seeds(2, start=max(everything))
     with pytest.raises(ValueError, match="are not all among them"):
-        catalogue.validation_seeds(catalogue.VALIDATION_SEEDS + 1)
+        seeds.validation_seeds(seeds.VALIDATION_SEEDS + 1)
     with pytest.raises(ValueError, match="must not be negative"):
-        catalogue.heldout_seeds(1, start=-1)
+        seeds.heldout_seeds(1, start=-1)
 
 
 def test_tasks_by_specification() -> None:

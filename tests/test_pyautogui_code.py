@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepladder.envs.bridge.pyautogui_code import NotReadable, read_actions
+from stepladder.envs.pyautogui_code import NotReadable, read_actions
 from stepladder.types import Action
 
 text = st.text(max_size=30)

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from stepladder import cli
 from stepladder.config import ConfigError
-from stepladder.envs.browser.catalogue import HELDOUT
 from stepladder.envs.forms.environment import FormsEnvironment
 from stepladder.interfaces import EnvironmentFailure
+from stepladder.seeds import HELDOUT
 from stepladder.stages import validate
 from stepladder.stages.validate import FILE, ValidateConfig, seeds_of
 from stepladder.types import Observation, Task

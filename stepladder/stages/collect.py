@@ -33,7 +33,6 @@ from typing import Any
 from stepladder.config import ConfigError
 from stepladder.data.regions import RegionStore
 from stepladder.data.screen_pool import VISITED_FILE
-from stepladder.envs.browser.catalogue import train_seeds
 from stepladder.images import ImageStore
 from stepladder.interfaces import Environment
 from stepladder.progress import Progress
@@ -42,6 +41,7 @@ from stepladder.rollout.demonstrate import VISIT, Seen, look_at, run_demonstrati
 from stepladder.rollout.group import EpisodeJob, play_many
 from stepladder.rollout.pool import close_environments, open_environments, opener
 from stepladder.run import Run, write_json
+from stepladder.seeds import train_seeds
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks, task_set_hash
 from stepladder.types import Limits, Observation, Trajectory

@@ -22,7 +22,6 @@ from stepladder.agents import agent_class
 from stepladder.codec import to_json
 from stepladder.config import ConfigError, to_dict
 from stepladder.envs import environment_class
-from stepladder.envs.browser.catalogue import heldout_seeds
 from stepladder.images import ImageStore
 from stepladder.interfaces import Agent, Environment, Policy
 from stepladder.plugins import load
@@ -37,6 +36,7 @@ from stepladder.rollout.episode import run_episode
 from stepladder.rollout.group import EpisodeJob, play_many
 from stepladder.rollout.pool import check_options, close_environments, open_environments, opener
 from stepladder.run import Run, describe_machine, read_phases, write_json
+from stepladder.seeds import heldout_seeds
 from stepladder.stages.agent_options import QWEN, AgentOptions
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks, task_set_hash

@@ -30,7 +30,6 @@ from rich.console import Console
 from stepladder.config import ConfigError, to_dict
 from stepladder.data.regions import RegionStore
 from stepladder.data.screen_pool import VISITED_FILE
-from stepladder.envs.browser.catalogue import train_seeds, validation_seeds
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.policies.engine import Engine
@@ -40,6 +39,7 @@ from stepladder.rollout.group import EpisodeJob, group_jobs
 from stepladder.rollout.pool import check_options
 from stepladder.rollout.selection import deeds, select
 from stepladder.run import Run
+from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.stages import sft
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.local_policy import load_policy

@@ -29,7 +29,6 @@ from typing import Any
 import torch
 
 from stepladder.config import to_dict
-from stepladder.envs.browser.catalogue import train_seeds, validation_seeds
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.models.checkpoint import save_checkpoint
@@ -43,6 +42,7 @@ from stepladder.rollout.group import EpisodeJob, group_jobs
 from stepladder.rollout.pool import check_options
 from stepladder.rollout.replay import Replay
 from stepladder.run import Run
+from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.player import Player
 from stepladder.stages.rl_config import RlConfig

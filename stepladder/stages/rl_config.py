@@ -10,7 +10,7 @@ from typing import Any, Literal
 from stepladder.algos.algorithm import Algorithm
 from stepladder.algos.grpo import Grpo
 from stepladder.config import ConfigError
-from stepladder.envs.browser.catalogue import train_seeds, validation_seeds
+from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.train.optimizer import OptimizerConfig
 
 

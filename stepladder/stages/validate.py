@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stepladder.config import ConfigError, to_dict
-from stepladder.envs.browser.catalogue import heldout_seeds, train_seeds
 from stepladder.images import ImageStore
 from stepladder.interfaces import Environment, EnvironmentFailure
 from stepladder.progress import Progress
@@ -23,6 +22,7 @@ from stepladder.rollout.demonstrate import run_demonstration
 from stepladder.rollout.episode import Deadlines, own_time
 from stepladder.rollout.pool import check_options, close_environments, open_environments
 from stepladder.run import Run
+from stepladder.seeds import heldout_seeds, train_seeds
 from stepladder.tasks import check_demonstrators, load_tasks, task_set_hash
 from stepladder.types import Action, Limits, Task
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stepladder.codec import from_json, to_json
-from stepladder.envs.bridge.pyautogui_code import NotReadable, read_actions
+from stepladder.envs.pyautogui_code import NotReadable, read_actions
 from stepladder.images import ImageStore
 from stepladder.types import Action, Observation, Task
 

@@ -8,10 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from stepladder.envs.acting import CannotDo
 from stepladder.types import Action
-
-#: The longest a `wait` action takes, in seconds.
-MAX_WAIT = 10.0
 
 #: One call of the Input domain, or None: "wait here until the page has handled what came before, and let a frame pass".
 InputCall = tuple[str, dict[str, Any]] | None
@@ -32,10 +30,6 @@ _CLICKS = {
     "middle_click": ("middle", 1),
 }
 _DRAG_STEPS = 4
-
-
-class CannotDo(ValueError):
-    """An action that this screen or keyboard cannot carry out; the message is told to the agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,8 +350,3 @@ def _character(character: str, state: InputState) -> Iterator[InputCall]:
     params: dict[str, Any] = {"key": character, "code": code, "windowsVirtualKeyCode": virtual, "modifiers": modifiers}
     yield "Input.dispatchKeyEvent", {"type": "keyDown", "text": character, "unmodifiedText": character, **params}
     yield "Input.dispatchKeyEvent", {"type": "keyUp", **params}
-
-
-def waiting_time(action: Action) -> float:
-    """Seconds from 0 to MAX_WAIT that a `wait` takes."""
-    return min(action.seconds, MAX_WAIT) if action.seconds > 0 else 0.0

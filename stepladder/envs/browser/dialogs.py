@@ -12,7 +12,8 @@ from typing import Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
-from stepladder.envs.browser.actions import CannotDo, key_name
+from stepladder.envs.acting import CannotDo
+from stepladder.envs.browser.actions import key_name
 from stepladder.envs.browser.page import Dialog
 from stepladder.types import Action, Box, Element
 

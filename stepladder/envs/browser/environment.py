@@ -9,15 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
+from stepladder.envs.acting import CannotDo, waiting_time
 from stepladder.envs.browser.actions import (
-    CannotDo,
     InputCall,
     InputState,
     input_calls,
     key_name,
     release_all,
     releases,
-    waiting_time,
 )
 from stepladder.envs.browser.cdp import ProtocolError
 from stepladder.envs.browser.clipboard import copies, pastes
@@ -154,7 +153,7 @@ class BrowserEnvironment:
 
     async def step(self, action: Action) -> Observation:
         """Carry out one action and show the settled result; `Observation.text` says what could not be done."""
-        async with self._guard("step", self.deadline + (waiting_time(action) if action.kind == "wait" else 0.0)):
+        async with self._guard("step", self.deadline + waiting_time(action)):
             try:
                 await self._act(action)
             except CannotDo as error:

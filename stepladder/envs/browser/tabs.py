@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from stepladder.envs.browser.actions import CannotDo
+from stepladder.envs.acting import CannotDo
 from stepladder.envs.browser.host import BrowserContext
 from stepladder.envs.browser.page import Page
 from stepladder.interfaces import EnvironmentFailure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +32,6 @@ _SERVER = "stepladder.envs.desktop.guest.server"
 _LOOK = 0.012
 #: Free bytes in the home below which programs can no longer be trusted to have saved anything.
 _LEAST_ROOM = 64 << 10
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,6 @@ class Desktop:
             await asyncio.sleep(0.005)
 
     def _command(self) -> list[str]:
-
         inside = self.inside
         options = {
             "width": self.settings.width,
@@ -192,6 +189,12 @@ class Desktop:
             raise EnvironmentFailure("the desktop is not up")
         return self._server
 
+    @property
+    def frames(self) -> FrameBuffer:
+        if self._frames is None:
+            raise EnvironmentFailure("the desktop is not up")
+        return self._frames
+
     def inside(self, path: str) -> str:
         """What programs inside call a path of the usual layout, such as /home/user/note.txt."""
         return self.sandbox.inside(path)
@@ -206,14 +209,14 @@ class Desktop:
     def pixels(self) -> npt.NDArray[np.uint8]:
         """The screen, uint8[height, width, 3], with the pointer. Raises EnvironmentFailure."""
         self.check()
-        assert self._frames is not None
-        return self._frames.pixels()
+        return self.frames.pixels()
 
     async def act(self, action: Action) -> None:
         """Carry out a mouse or keyboard action. Raises CannotDo, EnvironmentFailure, EnvironmentTimeout."""
         self.check()
         hands = self._hands
-        assert hands is not None
+        if hands is None:
+            raise EnvironmentFailure("the desktop is not up")
         await self._in_thread(lambda: hands.act(action))
 
     async def release(self) -> None:
@@ -225,9 +228,8 @@ class Desktop:
     async def settle(self, settling: Settling | None = None) -> float:
         """Wait until the screen has settled; the seconds that it took."""
         settling = settling or Settling()
-        assert self._frames is not None
         began = changed = time.monotonic()
-        shown = self._frames.raw()
+        shown = self.frames.raw()
         while (now := time.monotonic()) - began < settling.longest:
             if now - changed >= settling.quiet:
                 if await self._idle():
@@ -235,7 +237,7 @@ class Desktop:
                 changed = max(changed, now - settling.quiet / 2)
             await asyncio.sleep(_LOOK)
             self.check()
-            seen = self._frames.raw()
+            seen = self.frames.raw()
             if seen != shown:
                 shown, changed = seen, time.monotonic()
         return time.monotonic() - began
@@ -309,10 +311,9 @@ class Desktop:
 
     def _drain(self) -> None:
         """Programs have read all keys when nothing has happened on the screen for a while. Called in the desktop's thread."""
-        assert self._frames is not None
-        until, changed, shown = time.monotonic() + 2.0, time.monotonic(), self._frames.raw()
+        until, changed, shown = time.monotonic() + 2.0, time.monotonic(), self.frames.raw()
         while time.monotonic() < until and time.monotonic() - changed < 0.15:
             time.sleep(_LOOK)
-            seen = self._frames.raw()
+            seen = self.frames.raw()
             if seen != shown:
                 shown, changed = seen, time.monotonic()

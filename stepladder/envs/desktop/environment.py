@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from stepladder.envs.acting import CannotDo, waiting_time
 from stepladder.envs.desktop.applications import Application
 from stepladder.envs.desktop.desktop import Desktop, DesktopSettings, Settling
 from stepladder.envs.desktop.guest_client import Refused
 from stepladder.envs.desktop.homes import home
-from stepladder.envs.desktop.inputs import CannotDo
 from stepladder.envs.desktop.sandbox import Isolation, SandboxLimits
 from stepladder.envs.desktop.tree import elements
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
 from stepladder.types import Action, Observation, Task
-
-#: The longest a `wait` action takes, in seconds.
-MAX_WAIT = 10.0
 
 
 class DesktopEnvironment:
@@ -107,7 +103,7 @@ class DesktopEnvironment:
     async def step(self, action: Action) -> Observation:
         """Carry out one action and show the settled result; `Observation.text` says what could not be done, and what a function
         gave out."""
-        extra = _waiting(action)
+        extra = waiting_time(action)
         async with self._guard("step", self.deadline + extra):
             try:
                 await self._act(action, extra)
@@ -175,10 +171,3 @@ class DesktopEnvironment:
         desktop, self._desktop = self._desktop, None
         if desktop is not None:
             await desktop.close()
-
-
-def _waiting(action: Action) -> float:
-    """Seconds that a `wait` takes."""
-    if action.kind != "wait" or not math.isfinite(action.seconds):
-        return 0.0
-    return min(MAX_WAIT, max(0.0, action.seconds))

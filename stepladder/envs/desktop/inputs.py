@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from stepladder.envs.acting import CannotDo
 from stepladder.envs.desktop.keyboard import KEYSYMS, Keyboard, KeyPress, keysym_of
 from stepladder.envs.desktop.xserver import XServer
 from stepladder.keys import canonical_key
@@ -29,10 +30,6 @@ _COMBINATION = 0.03
 _MOST_PORTIONS = 4
 #: Keys sent without asking whether the server has taken them in.
 _BURST = 32
-
-
-class CannotDo(ValueError):
-    """An action that this screen or keyboard cannot carry out; the message is told to the agent."""
 
 
 class Hands:

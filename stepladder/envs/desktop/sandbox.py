@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from stepladder.envs.desktop.guest.processes import descendants
 from stepladder.interfaces import EnvironmentFailure
 
 Isolation = Literal["bubblewrap", "none"]
@@ -49,7 +50,7 @@ class SandboxLimits:
     def __post_init__(self) -> None:
         for name, least in (("processes", 32), ("memory", 64 << 20), ("disk", 1 << 20)):
             if getattr(self, name) < least:
-                raise ValueError(f"limits.{name} is {getattr(self, name)}; it must be at least {least}")
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
 
 
 @dataclass
@@ -181,7 +182,7 @@ class Sandbox:
 
     def processes(self) -> list[int]:
         """Pids, as seen from outside, of everything that runs inside."""
-        return [] if self.process is None else _descendants(self.process.pid)
+        return [] if self.process is None else [self.process.pid, *descendants(self.process.pid)]
 
     def _bubblewrap(self, environment: Mapping[str, str]) -> list[str]:
         disk = str(self.limits.disk)
@@ -261,22 +262,10 @@ def _child_of(descriptor: int) -> int | None:
     return None
 
 
-def _descendants(pid: int) -> list[int]:
-    """All processes below `pid`, itself first."""
-    found, left = [], [pid]
-    while left:
-        one = left.pop()
-        found.append(one)
-        with suppress(OSError):
-            for thread in os.listdir(f"/proc/{one}/task"):
-                left += [int(child) for child in Path(f"/proc/{one}/task/{thread}/children").read_text().split()]
-    return found
-
-
 def _kill_tree(pid: int) -> None:
     """Kill a process and all below it; those that are born meanwhile are found in the next round."""
     for _ in range(100):
-        found = _descendants(pid)
+        found = [pid, *descendants(pid)]
         for one in reversed(found):
             with suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)

@@ -50,47 +50,61 @@ async def default_player(look: Look) -> AsyncIterator[Move]:
         yield move
 
 
-async def do_not_track(look: Look) -> AsyncIterator[Move]:
-    async for move in _page(look, "chrome://settings/cookies", "cookies"):
-        yield move
-    name = 'Send a "Do Not Track" request with your browsing traffic'
-    yield click(await look.place("toggle button", name), "Switch it on.")
-    yield click(await look.place("push button", "Confirm"), "Confirm.")
-    yield wait(3.0, "Wait until the setting is kept.")
+async def _kept(seconds: float = 3.0) -> AsyncIterator[Move]:
+    """Chrome writes its settings and bookmarks some seconds after they were changed."""
+    yield wait(seconds, "Wait until the change is kept.")
     yield done()
 
 
+async def _clicks(look: Look, *places: tuple[str, str]) -> AsyncIterator[Move]:
+    """Clicks on what has these roles and names, one after the other."""
+    for role, name in places:
+        yield click(await look.place(role, name), f"Click the {role} {name!r}.")
+
+
+def _setting(address: str, title: str, *places: tuple[str, str]) -> Solution:
+    """One of Chrome's own pages, clicks on it, and done."""
+
+    async def solve(look: Look) -> AsyncIterator[Move]:
+        for part in (_page(look, address, title), _clicks(look, *places), _kept()):
+            async for move in part:
+                yield move
+
+    return solve
+
+
+do_not_track = _setting(
+    "chrome://settings/cookies",
+    "cookies",
+    ("toggle button", 'Send a "Do Not Track" request with your browsing traffic'),
+    ("push button", "Confirm"),
+)
+delete_on_close = _setting(
+    "chrome://settings/content/siteData",
+    "settings",
+    ("radio button", "Delete data sites have saved to your device when you close all windows"),
+)
+bing = _setting(
+    "chrome://settings/searchEngines",
+    "settings",
+    ("push button", "More actions for Microsoft Bing"),
+    ("menu item", "Make default"),
+)
+
+
 async def bookmarks_folder(look: Look) -> AsyncIterator[Move]:
-    async for move in _page(look, "chrome://bookmarks", "bookmarks"):
-        yield move
-    yield click(await look.place("push button", "Organize"), "Open the menu.")
-    yield click(await look.place("menu item", "Add new folder"), "Add a folder.")
+    for part in (
+        _page(look, "chrome://bookmarks", "bookmarks"),
+        _clicks(look, ("push button", "Organize"), ("menu item", "Add new folder")),
+    ):
+        async for move in part:
+            yield move
     yield wait(why="Wait for the dialog.")
     yield press("ctrl", "a", why="Replace the name that is there.")
     yield write("Favorites")
     yield press("enter", why="Confirm.")
-    yield wait(4.0, "Wait until the bookmarks are kept.")
-    yield done()
-
-
-async def delete_on_close(look: Look) -> AsyncIterator[Move]:
-    async for move in _page(look, "chrome://settings/content/siteData", "settings"):
+    async for move in _kept(4.0):
         yield move
-    name = "Delete data sites have saved to your device when you close all windows"
-    node = await look.node(lambda node: node["role"] == "radio button" and node["name"].startswith(name))
-    left, top, width, height = node["box"]
-    yield click((left + width // 2, top + height // 2), "Choose it.")
-    yield wait(3.0, "Wait until the setting is kept.")
-    yield done()
-
-
-async def bing(look: Look) -> AsyncIterator[Move]:
-    async for move in _page(look, "chrome://settings/searchEngines", "settings"):
-        yield move
-    yield click(await look.place("push button", "More actions for Microsoft Bing"), "Open its menu.")
-    yield click(await look.place("menu item", "Make default"), "Make it the default.")
-    yield wait(3.0, "Wait until the setting is kept.")
-    yield done()
 
 
 async def auto_save(look: Look) -> AsyncIterator[Move]:

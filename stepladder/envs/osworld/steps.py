@@ -9,10 +9,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from stepladder.envs.bridge.pyautogui_code import NotReadable, read_actions
 from stepladder.envs.osworld.cache import FileCache
 from stepladder.envs.osworld.lacking import Lacks
 from stepladder.envs.osworld.machine import Executed, Machine
+from stepladder.envs.pyautogui_code import NotReadable, read_actions
 from stepladder.interfaces import EnvironmentFailure
 
 #: Seconds that a condition (`until`, `execute_with_verification`) is waited for, and that a window may take to come.

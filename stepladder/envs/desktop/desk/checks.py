@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from stepladder.envs.desktop.desk.actions import click, done, press, wait, write
 from stepladder.envs.desktop.desk.case import Check, Move, Solve
@@ -20,6 +20,8 @@ def holds(name: str, wanted: str) -> Check:
 
 
 def all_of(*checks: Check) -> Check:
+    """Every one of the checks holds."""
+
     async def check(look: Look) -> bool:
         for one in checks:
             if not await one(look):
@@ -33,27 +35,23 @@ def present(*names: str) -> Check:
     """These files or directories (with a slash at the end) are there."""
 
     async def check(look: Look) -> bool:
-        for name in names:
-            directory, _, last = name.rstrip("/").rpartition("/")
-            if last + ("/" if name.endswith("/") else "") not in await look.names(directory):
-                return False
-        return True
+        return all([await look.entry(name) == name.rstrip("/").rpartition("/")[2] + "/" * name.endswith("/") for name in names])
 
     return check
 
 
 def absent(*names: str) -> Check:
-    """None of these files is there."""
+    """None of these is there, neither as a file nor as a directory."""
 
     async def check(look: Look) -> bool:
-        for name in names:
-            directory, _, last = name.rstrip("/").rpartition("/")
-            there = await look.names(directory)
-            if last in there or f"{last}/" in there:
-                return False
-        return True
+        return not any([await look.entry(name) for name in names])
 
     return check
+
+
+def unchanged(texts: Mapping[str, str], but: str, folder: str) -> Check:
+    """The text files of a folder are as they were, except for one."""
+    return all_of(*(holds(f"{folder}/{name}", text) for name, text in texts.items() if name != but))
 
 
 def moves(*given: Move) -> Solve:

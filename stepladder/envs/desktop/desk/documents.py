@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 from stepladder.envs.desktop.desk.actions import press, write
-from stepladder.envs.desktop.desk.case import Case, DeskTask, Opened
+from stepladder.envs.desktop.desk.case import Case, DeskTask, Move, Opened
 from stepladder.envs.desktop.desk.draw import sentence, word
 from stepladder.envs.desktop.desk.office import document, in_document, saving
 from stepladder.words import WordPart
@@ -45,53 +45,42 @@ def _append(random: Random, part: WordPart) -> Case:
     return Case(instruction, check, solve, {name: document(old)}, _opened(name))
 
 
-def _bold(random: Random, part: WordPart) -> Case:
-    name, old = _name(random, part), _text(random, part)
+def _first(instruction: str, change: Sequence[Move], marked: Callable[[Any], bool]) -> Callable[[Random, WordPart], Case]:
+    """A task that changes how the first paragraph looks and no other; `marked` says whether a paragraph does so."""
 
-    def holds(read: Any) -> bool:
-        bold = [all(run.bold for run in paragraph.runs if run.text) for paragraph in read.paragraphs if paragraph.text.strip()]
-        return _same_text(read, old) and bold == [True] + [False] * (len(old) - 1)
+    def make(random: Random, part: WordPart) -> Case:
+        name, old = _name(random, part), _text(random, part)
 
-    solve = saving(name, *_LINE, press("ctrl", "b", why="Make it bold."))
-    return Case(
-        "Make the first paragraph bold, and no other, and save the document.",
-        in_document(name, holds),
-        solve,
-        {name: document(old)},
-        _opened(name),
-    )
+        def holds(read: Any) -> bool:
+            found = [bool(marked(paragraph)) for paragraph in read.paragraphs if paragraph.text.strip()]
+            return _same_text(read, old) and found == [True] + [False] * (len(old) - 1)
+
+        return Case(instruction, in_document(name, holds), saving(name, *change), {name: document(old)}, _opened(name))
+
+    return make
 
 
-def _heading(random: Random, part: WordPart) -> Case:
-    name, old = _name(random, part), _text(random, part)
+def _centred(paragraph: Any) -> bool:
+    import docx.enum.text
 
-    def holds(read: Any) -> bool:
-        styles = [paragraph.style.name for paragraph in read.paragraphs if paragraph.text.strip()]
-        return _same_text(read, old) and styles[0] == "Heading 1" and "Heading 1" not in styles[1:]
-
-    solve = saving(name, _TOP, press("ctrl", "1", why="Give it the style of a heading."))
-    instruction = "Give the first paragraph the paragraph style “Heading 1”, and save the document."
-    return Case(instruction, in_document(name, holds), solve, {name: document(old)}, _opened(name))
+    return bool(paragraph.alignment == docx.enum.text.WD_ALIGN_PARAGRAPH.CENTER)
 
 
-def _center(random: Random, part: WordPart) -> Case:
-    name, old = _name(random, part), _text(random, part)
-
-    def holds(read: Any) -> bool:
-        import docx.enum.text
-
-        alignments = [paragraph.alignment for paragraph in read.paragraphs if paragraph.text.strip()]
-        center = docx.enum.text.WD_ALIGN_PARAGRAPH.CENTER
-        return _same_text(read, old) and [one == center for one in alignments] == [True] + [False] * (len(old) - 1)
-
-    solve = saving(name, _TOP, press("ctrl", "e", why="Centre it."))
-    return Case(
-        "Centre the first paragraph, and no other, and save the document.",
-        in_document(name, holds),
-        solve,
-        {name: document(old)},
-        _opened(name),
-    )
+_bold = _first(
+    "Make the first paragraph bold, and no other, and save the document.",
+    [*_LINE, press("ctrl", "b", why="Make it bold.")],
+    lambda paragraph: all(run.bold for run in paragraph.runs if run.text),
+)
+_heading = _first(
+    "Give the first paragraph the paragraph style “Heading 1”, and save the document.",
+    [_TOP, press("ctrl", "1", why="Give it the style of a heading.")],
+    lambda paragraph: paragraph.style.name == "Heading 1",
+)
+_center = _first(
+    "Centre the first paragraph, and no other, and save the document.",
+    [_TOP, press("ctrl", "e", why="Centre it.")],
+    _centred,
+)
 
 
 def _delete(random: Random, part: WordPart) -> Case:

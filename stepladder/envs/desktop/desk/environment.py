@@ -7,7 +7,6 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from stepladder.envs.browser.catalogue import HELDOUT
 from stepladder.envs.desktop.applications import Application, application
 from stepladder.envs.desktop.desk import catalogue
 from stepladder.envs.desktop.desk.actions import give_up
@@ -18,6 +17,7 @@ from stepladder.envs.desktop.environment import DesktopEnvironment
 from stepladder.envs.desktop.launch import launch
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
+from stepladder.seeds import HELDOUT
 from stepladder.types import Task
 
 

@@ -7,7 +7,7 @@ from random import Random
 
 from stepladder.envs.desktop.desk.actions import done, press, wait, write
 from stepladder.envs.desktop.desk.case import Case, DeskTask, Move, Opened
-from stepladder.envs.desktop.desk.checks import absent, all_of, holds, present
+from stepladder.envs.desktop.desk.checks import absent, all_of, holds, present, unchanged
 from stepladder.envs.desktop.desk.draw import file_name, sentence, word, words
 from stepladder.envs.desktop.desk.look import Look
 from stepladder.words import WordPart
@@ -118,9 +118,8 @@ def _delete(random: Random, part: WordPart) -> Case:
         yield wait(0.3, "Wait until it is done.")
         yield done()
 
-    kept = [holds(f"{_IN}/{name}", text) for name, text in files.items() if name != chosen]
     instruction = f"Delete the file “{chosen}” permanently, and no other."
-    check = all_of(absent(f"{_IN}/{chosen}", f".local/share/Trash/files/{chosen}"), *kept)
+    check = all_of(absent(f"{_IN}/{chosen}", f".local/share/Trash/files/{chosen}"), unchanged(files, chosen, _IN))
     return Case(instruction, check, solve, _stored(files), _opened("thunar"))
 
 
@@ -137,9 +136,10 @@ def _trash(random: Random, part: WordPart) -> Case:
             yield press("enter", why="Confirm.")
         yield done()
 
-    kept = [holds(f"{_IN}/{name}", text) for name, text in files.items() if name != chosen]
     instruction = f"Remove the file “{chosen}” from this folder, and no other."
-    return Case(instruction, all_of(absent(f"{_IN}/{chosen}"), *kept), solve, _stored(files), _opened("pcmanfm"))
+    return Case(
+        instruction, all_of(absent(f"{_IN}/{chosen}"), unchanged(files, chosen, _IN)), solve, _stored(files), _opened("pcmanfm")
+    )
 
 
 def _sort_out(random: Random, part: WordPart) -> Case:

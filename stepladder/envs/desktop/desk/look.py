@@ -50,6 +50,11 @@ class Look:
         found = await self.desktop.guest.names(self.path(name))
         return [one for one in found or [] if not one.startswith(".")]
 
+    async def entry(self, name: str) -> str | None:
+        """How the directory lists a file or directory, the latter with a slash; None when it is not there."""
+        directory, _, last = name.rstrip("/").rpartition("/")
+        return next((one for one in await self.names(directory) if one.rstrip("/") == last), None)
+
     async def run(self, *argv: str) -> Ran:
         """Run a program inside, for what cannot be seen otherwise."""
         return await self.desktop.guest.run(argv, cwd=self.path(""))
