@@ -28,7 +28,7 @@ from stepladder.policies.decoder import banned_ids
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.rollout.group import EpisodeJob, run_many
-from stepladder.rollout.pool import close_environments, open_environments
+from stepladder.rollout.pool import EnvironmentPool
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.tasks import load_tasks
 from stepladder.train.batch import collate
@@ -49,14 +49,11 @@ class ClickAnywhere(QwenVLAgent):
 
 async def play(options: argparse.Namespace, images: ImageStore, agent: QwenVLAgent, engine: Engine) -> list[Trajectory]:
     tasks = load_tasks(options.tasks, split="train")
-    environments = await open_environments(tasks[0].env, images, options.environments, OPTIONS)
     jobs = [EpisodeJob(tasks[number % len(tasks)], number) for number in range(options.episodes)]
     sampling = Sampling(temperature=1.0, max_tokens=options.max_tokens, seed=0)
     limits = Limits(max_steps=5, max_parse_errors=5)
-    try:
-        return await run_many(jobs, environments, agent, LocalPolicy(engine), sampling=sampling, limits=limits)
-    finally:
-        await close_environments(environments)
+    async with EnvironmentPool.of(tasks[0].env, images, options.environments, OPTIONS) as pool:
+        return await run_many(jobs, pool, agent, LocalPolicy(engine), sampling=sampling, limits=limits)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 #: What to install for a package that the core works without.
 EXTRAS = {"torch": "train", "transformers": "train", "tokenizers": "train", "safetensors": "train", "miniwob": "browser"}
 EXTRAS |= dict.fromkeys(("Xlib", "jeepney", "openpyxl", "docx", "pptx", "odf"), "desktop")
-EXTRAS |= dict.fromkeys(("httpx", "starlette", "uvicorn"), "bridge")
+EXTRAS |= dict.fromkeys(("httpx", "starlette", "uvicorn"), "bridge") | {"python_multipart": "osworld"}
 app = typer.Typer(
     name="stepladder",
     help="Train and evaluate computer-use agents: models that look at a screen and act until a task is done.",
@@ -70,7 +70,7 @@ def collect(
     settings: ShowSettings = False,
 ) -> None:
     """Demonstrations by the environments' own solutions, for behaviour cloning and perception."""
-    from stepladder.rollout.pool import check_options
+    from stepladder.rollout.opening import check_options
     from stepladder.stages import collect as stage
     from stepladder.tasks import check_demonstrators, load_tasks
 
@@ -245,6 +245,28 @@ def serve(
     from stepladder.stages import serve as stage
 
     stage.main(_configured(stage.ServeConfig(), set_, settings, tasks=tasks, host=host, port=port))
+
+
+@app.command("serve-desktop")
+def serve_desktop(
+    host: Annotated[str | None, typer.Option(help="Address to listen at.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the first desktop.", show_default=False)] = None,
+    count: Annotated[int | None, typer.Option(help="How many desktops, each at a port of its own.", show_default=False)] = None,
+    size: Annotated[str | None, typer.Option(help="Of the screen, such as 1920x1080.", show_default=False)] = None,
+    token: Annotated[
+        str | None, typer.Option(help="What every call must carry; none for OSWorld's own controllers.", show_default=False)
+    ] = None,
+    vnc: Annotated[bool | None, typer.Option("--vnc", help="Let viewers in, from this machine.", show_default=False)] = None,
+    set_: Settings = None,
+    settings: ShowSettings = False,
+) -> None:
+    """Serve pocket desktops with the routes of OSWorld's virtual machines, so that OSWorld's own controllers can drive them."""
+    from stepladder.stages import serve_desktop as stage
+
+    config = _configured(
+        stage.ServeDesktopConfig(), set_, settings, host=host, port=port, count=count, size=size, token=token, vnc=vnc
+    )
+    stage.main(config)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stepladder.errors import UserError
-from stepladder.report.frames import describe_action, outcome
+from stepladder.report.frames import describe_actions, outcome
 from stepladder.report.words import duration, percent
 from stepladder.run import read_metrics, read_phases
 from stepladder.store import TrajectoryStore
@@ -56,7 +56,7 @@ def _trajectory(store: TrajectoryStore, identifier: str) -> None:
     console.print(escape(item.task.instruction), highlight=False)
     table = _table("step", "action", "thought", "reply")
     for number, step in enumerate(item.steps, start=1):
-        action = describe_action(step.action) if step.action is not None else f"no action: {step.error}"
+        action = describe_actions(step)
         reply = step.completion.text if step.completion is not None else ""
         table.add_row(str(number), escape(action), escape(step.thought), escape(reply))
     console.print(table)

@@ -231,6 +231,8 @@ class Step:
 
     `thought` is the reasoning in dialect-free text, its last line "Action: <one short imperative>" where there is one. A person
     or a demonstrator has no prompt and no completion. `error` says why the reply could not be parsed (then `action` is None).
+    `more` are further actions of the same reply, carried out one after another without a look at the screen in between; places of
+    all of them are places of `observation`.
     """
 
     observation: Observation
@@ -240,6 +242,12 @@ class Step:
     completion: Completion | None = None
     error: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    more: tuple[Action, ...] = ()
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """Everything that was done in this turn, in order."""
+        return self.more if self.action is None else (self.action, *self.more)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

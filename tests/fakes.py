@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from stepladder.images import ImageStore
-from stepladder.interfaces import EnvironmentFailure, ParseError
+from stepladder.interfaces import Environment, EnvironmentFailure, ParseError
+from stepladder.rollout.pool import EnvironmentPool, PoolSettings
 from stepladder.types import Action, ImageRef, Message, Observation, Region, Step, Task
 
 BUTTON = Region("OK", "button", (20.0, 20.0, 30.0, 10.0), (20.0, 20.0, 30.0, 10.0), "button")
@@ -77,6 +78,23 @@ def _in_button(x: float, y: float) -> bool:
     return left <= x <= left + width and top <= y <= top + height
 
 
+def pool_of(
+    environments: Sequence[Environment], replacements: Sequence[Environment] = (), settings: PoolSettings | None = None
+) -> EnvironmentPool:
+    """A pool that lends `environments` (spares among them), and opens `replacements` one after another."""
+    settings = settings or PoolSettings(memory=0, load=0)
+    batches = iter([environments, *([one] for one in replacements)])
+
+    async def open_many(count: int) -> Sequence[Environment]:
+        await asyncio.sleep(0)
+        batch = next(batches, ())
+        if len(batch) != count:
+            raise EnvironmentFailure("there is no other environment")
+        return batch
+
+    return EnvironmentPool(open_many, len(environments) - settings.spares, settings)
+
+
 class WordAgent:
     """Says the kind of an action and nothing else."""
 
@@ -95,3 +113,13 @@ class WordAgent:
 
     def format(self, thought: str, action: Action, observation: Observation) -> str:
         return action.kind
+
+
+class SentenceAgent(WordAgent):
+    """Says several words in one reply."""
+
+    def parse_several(self, text: str, observation: Observation) -> tuple[str, tuple[Action, ...]]:
+        return "", tuple(self.parse(word, observation)[1] for word in text.split(" "))
+
+    def format_several(self, thought: str, actions: Sequence[Action], observation: Observation) -> str:
+        return " ".join(action.kind for action in actions)

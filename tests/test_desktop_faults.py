@@ -14,7 +14,10 @@ import pytest
 from desktops import WRITE, EditorEnvironment, sandboxed
 
 from stepladder.images import ImageStore
+from stepladder.interfaces import Environment
 from stepladder.rollout.demonstrate import run_demonstration
+from stepladder.rollout.group import EpisodeJob, play_many
+from stepladder.rollout.pool import EnvironmentPool, PoolSettings
 from stepladder.types import Action, Limits, Trajectory
 
 Fault = Callable[[EditorEnvironment], Awaitable[None]]
@@ -127,30 +130,35 @@ def test_a_fork_bomb_harms_nobody() -> None:
 
 @pytest.mark.faults
 def test_two_hundred_episodes_with_faults() -> None:
-    """Each fault 20 times, the rest undisturbed, four desktops at once."""
+    """Each fault 20 times, the rest undisturbed, on a pool of four desktops at once and one to spare. What an undisturbed episode
+    and a whole pool are worth is known: 1."""
     random = Random(0)
     plan: list[str | None] = [fault for fault in FAULTS for _ in range(20)]
     plan += [None] * (200 - len(plan) + 20)
     random.shuffle(plan)
     counts: collections.Counter[tuple[str, str, float | None]] = collections.Counter()
 
-    async def run() -> None:
-        queue = list(enumerate(plan))
+    async def open_many(count: int) -> list[Environment]:
+        return [faulty() for _ in range(count)]
 
-        async def work() -> None:
-            environment = faulty()
-            try:
-                while queue:
-                    seed, fault = queue.pop()
-                    trajectory = await play(environment, seed, FAULTS[fault] if fault else None)
-                    counts[fault or "none", trajectory.status, trajectory.reward] += 1
-            finally:
-                await environment.close()
+    async def perform(environment: Environment, job: EpisodeJob) -> tuple[str | None, Trajectory]:
+        fault = plan[job.seed] if job.seed < len(plan) else None
+        assert isinstance(environment, Faulty)
+        return fault, await play(environment, job.seed, FAULTS[fault] if fault else None)
 
-        await asyncio.gather(*(work() for _ in range(4)))
+    async def run() -> EnvironmentPool:
+        async with EnvironmentPool(open_many, 4, PoolSettings(spares=1, check_every=1.0)) as pool:
+            jobs = [EpisodeJob(WRITE, seed) for seed in range(len(plan))]
+            played = await play_many(jobs, pool, perform, failed=lambda pair: pair[1].environment_failed, retries=0)
+            counts.update((fault or "none", trajectory.status, trajectory.reward) for fault, trajectory in played)
+            # Afterwards every environment of the pool is well.
+            jobs = [EpisodeJob(WRITE, len(plan) + number) for number in range(10)]
+            played = await play_many(jobs, pool, perform, failed=lambda pair: pair[1].environment_failed, retries=0)
+            assert [(trajectory.status, trajectory.reward) for _, trajectory in played] == [("done", 1.0)] * 10
+        return pool
 
     files = len(os.listdir("/proc/self/fd"))
-    asyncio.run(run())
+    pool = asyncio.run(run())
     for (fault, status, reward), count in sorted(counts.items(), key=str):
         print(f"{fault:32} {status:10} {reward}  {count}")
         if fault == "none":
@@ -158,6 +166,9 @@ def test_two_hundred_episodes_with_faults() -> None:
         else:
             assert status in ("env_error", "timeout")
             assert reward is None
+    print(dict(pool.counts))
     assert sum(counts.values()) == len(plan)
+    assert pool.counts["quarantined"] == 20 * len(FAULTS)
+    assert pool.counts["opened"] == pool.counts["closed"]
     assert sandboxed() == set()
     assert len(os.listdir("/proc/self/fd")) == files

@@ -10,19 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import BUTTON, FakeEnvironment, WordAgent
+from fakes import BUTTON, FakeEnvironment, SentenceAgent, WordAgent, pool_of
 
+from stepladder.agents.replies import write_reply
 from stepladder.codec import from_json, to_json
 from stepladder.config import ConfigError
 from stepladder.images import ImageStore
-from stepladder.interfaces import ContextFull, Environment
+from stepladder.interfaces import ContextFull
 from stepladder.policies import policy_class
 from stepladder.policies.random import RandomPolicy
 from stepladder.policies.scripted import GiveUpPolicy, IdlePolicy, ScriptedPolicy
+from stepladder.report.frames import describe_actions
 from stepladder.rollout.demonstrate import empty_place, run_demonstration
 from stepladder.rollout.episode import run_episode
 from stepladder.rollout.group import EpisodeJob, group_jobs, play_many, run_many
-from stepladder.rollout.pool import open_environments, opener
+from stepladder.rollout.opening import open_environments
 from stepladder.types import Action, Completion, ImageRef, Limits, Message, Prompt, Sampling, Task, Trajectory
 
 TASK = Task("fake", "", "fakes:FakeEnvironment", max_steps=5)
@@ -168,79 +170,108 @@ def test_sampling_seeds_differ_by_step_and_member() -> None:
     assert seeds(0) == seeds(0)
 
 
-def many(environments: list[Environment], jobs: list[EpisodeJob], **options: object) -> tuple[list[Trajectory], list[Trajectory]]:
+def test_several_actions_in_one_reply_are_one_step() -> None:
+    environment = FakeEnvironment(goal=3)
+    policy = CountingPolicy(["click wait", "click click wait"])
+    episode = run_episode(environment, SentenceAgent(), policy, TASK, 0, sampling=Sampling(), limits=QUICK)
+    trajectory = asyncio.run(episode)
+    assert (trajectory.status, trajectory.reward, len(trajectory.steps)) == ("done", 1.0, 2)
+    assert [[action.kind for action in step.actions] for step in trajectory.steps] == [["click", "wait"], ["click", "click"]]
+    assert [action.kind for action in environment.actions] == ["click", "wait", "click", "click"]
+    assert from_json(Trajectory, to_json(trajectory)).steps[1].more == trajectory.steps[1].more
+    assert describe_actions(trajectory.steps[0]) == "click, then wait 0 s"
+    said = write_reply(SentenceAgent(), "", trajectory.steps[0].actions, trajectory.steps[0].observation)
+    assert said == "click wait"
+    with pytest.raises(ValueError, match="one action, and not 2"):
+        write_reply(WordAgent(), "", trajectory.steps[0].actions, trajectory.steps[0].observation)
+
+
+def test_one_unreadable_word_among_several_is_a_parse_error() -> None:
+    environment = FakeEnvironment()
+    episode = run_episode(environment, SentenceAgent(), CountingPolicy(["click jump"]), TASK, 0, sampling=Sampling(), limits=QUICK)
+    assert asyncio.run(episode).status == "parse_error"
+    assert environment.actions == [], "nothing of a reply is done unless all of it can be read"
+
+
+def many(
+    environments: Sequence[FakeEnvironment], jobs: list[EpisodeJob], replacements: Sequence[FakeEnvironment] = (), retries: int = 2
+) -> tuple[list[Trajectory], list[Trajectory], dict[str, int]]:
     seen: list[Trajectory] = []
     policy = CountingPolicy(["click"])
-    results = asyncio.run(
-        run_many(jobs, environments, WordAgent(), policy, sampling=Sampling(), limits=QUICK, on_trajectory=seen.append, **options)  # type: ignore[arg-type]
-    )
-    return results, seen
+
+    async def play() -> tuple[list[Trajectory], dict[str, int]]:
+        async with pool_of(environments, replacements) as pool:
+            results = await run_many(
+                jobs,
+                pool,
+                WordAgent(),
+                policy,
+                sampling=Sampling(),
+                limits=QUICK,
+                retries=retries,
+                on_trajectory=seen.append,
+            )
+        return results, dict(pool.counts)
+
+    results, counts = asyncio.run(play())
+    assert all(environment.closed for environment in (*environments, *replacements))
+    return results, seen, counts
 
 
 def test_many_episodes_in_the_order_of_the_jobs() -> None:
     jobs = group_jobs([(TASK, 0), (TASK, 1)], 3)
-    environments: list[Environment] = [FakeEnvironment() for _ in range(4)]
-    results, seen = many(environments, jobs)
+    environments = [FakeEnvironment() for _ in range(4)]
+    results, seen, counts = many(environments, jobs)
     assert [(t.group, t.index) for t in results] == [(job.group, job.index) for job in jobs]
     assert len({t.id for t in seen}) == len(seen) == 6
     assert all(t.reward == 1.0 for t in results)
-    assert sum(environment.resets for environment in environments) == 6  # type: ignore[attr-defined]
+    assert sum(environment.resets for environment in environments) == counts["lent"] == counts["returned"] == 6
 
 
 def test_failed_episodes_are_repeated_on_a_fresh_environment() -> None:
-    opened: list[FakeEnvironment] = []
-
-    async def fresh() -> Environment:
-        opened.append(FakeEnvironment(faults={"step": "crash"}, times=0 if opened else 1))
-        return opened[-1]
-
-    broken = FakeEnvironment(faults={"step": "crash"})
-    environments: list[Environment] = [broken]
-    results, seen = many(environments, [EpisodeJob(TASK, 0), EpisodeJob(TASK, 1)], fresh=fresh)
+    broken, second = FakeEnvironment(faults={"step": "crash"}), FakeEnvironment(faults={"step": "crash"}, times=1)
+    whole = FakeEnvironment()
+    results, seen, counts = many([broken], [EpisodeJob(TASK, 0), EpisodeJob(TASK, 1)], [second, whole])
     assert [t.status for t in results] == [t.status for t in seen] == ["done", "done"]
-    assert broken.closed
-    assert [environment.closed for environment in opened] == [True, False]
-    assert environments == [opened[1]]
-
-
-def test_without_a_factory_the_environment_is_reset() -> None:
-    environment = FakeEnvironment(faults={"reset": "crash"}, times=2)
-    results, seen = many([environment], [EpisodeJob(TASK, 0)])
-    assert (len(results), len(seen), results[0].status, environment.resets) == (1, 1, "done", 1)
+    assert [environment.resets for environment in (broken, second, whole)] == [1, 1, 2]
+    assert (counts["quarantined"], counts["repeated"], counts["opened"]) == (2, 2, 3)
+    assert "given_up" not in counts
 
 
 def test_a_lasting_failure_is_reported_once() -> None:
-    results, seen = many([FakeEnvironment(faults={"evaluate": "crash"})], [EpisodeJob(TASK, 0)], retries=1)
+    failing = [FakeEnvironment(faults={"evaluate": "crash"}) for _ in range(2)]
+    results, seen, counts = many(failing[:1], [EpisodeJob(TASK, 0)], failing[1:], retries=1)
     assert [t.status for t in results] == ["env_error"]
     assert seen == results
     assert results[0].reward is None
+    assert (counts["repeated"], counts["given_up"]) == (1, 1)
 
 
 def test_an_error_of_the_caller_cancels_the_rest() -> None:
     async def main() -> None:
-        environments: list[Environment] = [FakeEnvironment(), FakeEnvironment(faults={"step": "hang"})]
+        environments = [FakeEnvironment(), FakeEnvironment(faults={"step": "hang"})]
 
         def complain(trajectory: Trajectory) -> None:
             raise OSError("disk full")
 
-        await run_many(
-            [EpisodeJob(TASK, seed) for seed in range(2)],
-            environments,
-            WordAgent(),
-            CountingPolicy(["click"]),
-            sampling=Sampling(),
-            limits=Limits(),
-            on_trajectory=complain,
-        )
+        async with pool_of(environments) as pool:
+            await run_many(
+                [EpisodeJob(TASK, seed) for seed in range(2)],
+                pool,
+                WordAgent(),
+                CountingPolicy(["click"]),
+                sampling=Sampling(),
+                limits=Limits(),
+                on_trajectory=complain,
+            )
 
     with pytest.raises(OSError, match="disk full"):
         asyncio.run(asyncio.wait_for(main(), 10))
 
 
-def test_no_environment_and_no_job() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        many([], [EpisodeJob(TASK, 0)])
-    assert many([FakeEnvironment()], []) == ([], [])
+def test_no_job() -> None:
+    results, seen, _ = many([FakeEnvironment()], [])
+    assert results == seen == []
 
 
 def test_opening_environments() -> None:
@@ -248,7 +279,6 @@ def test_opening_environments() -> None:
     opened = asyncio.run(open_environments("fakes:FakeEnvironment", images, 2, {"goal": 3}))
     assert [type(environment).__name__ for environment in opened] == ["FakeEnvironment"] * 2
     assert opened[0].goal == 3  # type: ignore[attr-defined]
-    assert isinstance(asyncio.run(opener("fakes:FakeEnvironment", images)()), FakeEnvironment)
     with pytest.raises(ConfigError, match="environment 'fakes:FakeEnvironment' has no option 'gaol'; did you mean 'goal'"):
         asyncio.run(open_environments("fakes:FakeEnvironment", images, 1, {"gaol": 3}))
     with pytest.raises(ConfigError, match=r"options .* of environment 'forms': a form needs at least"):
@@ -347,7 +377,7 @@ def test_demonstrations_are_bounded_and_need_a_demonstrator() -> None:
 
 async def _play_by_turns(tasks: list[str], environments: int) -> list[list[str]]:
     """The tasks that each environment was given, one after another, when all episodes take equally long."""
-    given: list[list[str]] = [[] for _ in range(environments)]
+    given: dict[FakeEnvironment, list[str]] = {FakeEnvironment(): [] for _ in range(environments)}
 
     async def play(environment: Any, job: EpisodeJob) -> int:
         given[environment].append(job.task.id)
@@ -355,8 +385,9 @@ async def _play_by_turns(tasks: list[str], environments: int) -> list[list[str]]
         return 0
 
     jobs = [EpisodeJob(Task(task, "", "fake"), seed) for seed, task in enumerate(tasks)]
-    await play_many(jobs, list(range(environments)), play, failed=lambda _: False)  # type: ignore[arg-type]
-    return given
+    async with pool_of(list(given)) as pool:
+        await play_many(jobs, pool, play, failed=lambda _: False)
+    return list(given.values())
 
 
 @pytest.mark.parametrize("environments", [1, 2, 3])

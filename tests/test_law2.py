@@ -23,7 +23,7 @@ from stepladder.policies.decoder import banned_ids
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.rollout.group import group_jobs, run_many
-from stepladder.rollout.pool import open_environments
+from stepladder.rollout.pool import EnvironmentPool
 from stepladder.train.batch import collate
 from stepladder.train.optimizer import Schedule
 from stepladder.train.sample import Sample, from_step
@@ -54,10 +54,10 @@ class World:
         engine = Engine(self.model, self.renderer)
 
         async def main() -> list[Trajectory]:
-            environments = await open_environments("forms", self.images, 6)
             jobs = group_jobs([(task, 3) for task in FormsEnvironment.tasks()], 2)[:episodes]
             sampling = Sampling(max_tokens=12, seed=1)
-            return await run_many(jobs, environments, agent, LocalPolicy(engine), sampling=sampling, limits=Limits(max_steps=4))
+            async with EnvironmentPool.of("forms", self.images, 6) as pool:
+                return await run_many(jobs, pool, agent, LocalPolicy(engine), sampling=sampling, limits=Limits(max_steps=4))
 
         trajectories = asyncio.run(main())
         engine.close()

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "stepladder"
 
 #: Lower may not import higher, and those on one line may not import each other.
 LAYERS = (
-    ("types", "words", "errors", "keys", "seeds"),
+    ("types", "words", "errors", "keys", "seeds", "pressure"),
     ("interfaces", "codec", "config", "images", "locks", "stats", "plugins", "progress", "drawing"),
     ("store", "run", "results"),
     ("agents", "envs", "models", "data", "report", "rewards", "algos"),
@@ -40,6 +40,7 @@ NO_TORCH = {
         "stats",
         "plugins",
         "progress",
+        "pressure",
     ),
     *(
         "drawing",

@@ -21,6 +21,7 @@ from stepladder.agents import history
 from stepladder.agents.coordinates import RelativeCoordinates
 from stepladder.agents.qwen_arguments import ArgumentError, from_arguments, to_arguments
 from stepladder.agents.qwen_prompt import TOOL_NAME, declared_functions, opening_text, system_text
+from stepladder.agents.replies import write_reply
 from stepladder.agents.tool_call import CLOSE, read_call, split_thought, write_call, write_thought
 from stepladder.interfaces import ParseError
 from stepladder.types import Action, Message, Observation, Step, Task
@@ -101,15 +102,18 @@ class QwenVLAgent:
         line = split_thought(step.thought)[1].removeprefix("Action:").strip()
         if line and self.thought != "none":
             return line
-        name, arguments = self._call(step.action, step.observation)
-        if step.action.kind == "call":
+        return "; ".join(self._in_short(action, step.observation) for action in step.actions)
+
+    def _in_short(self, action: Action, observation: Observation) -> str:
+        name, arguments = self._call(action, observation)
+        if action.kind == "call":
             return f"{name} {json.dumps(arguments, ensure_ascii=False)}"
-        return " ".join(_short(field, value, step.action.kind) for field, value in arguments.items())
+        return " ".join(_short(field, value, action.kind) for field, value in arguments.items())
 
     def _reply(self, step: Step) -> str:
         if step.action is None:
             return ""
-        return self.format(step.thought, step.action, step.observation)
+        return write_reply(self, step.thought, step.actions, step.observation)
 
 
 def is_function(name: str, arguments: Mapping[str, Any]) -> bool:

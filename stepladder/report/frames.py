@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from stepladder.images import ImageStore, Pixels
-from stepladder.types import Action, ImageRef, Trajectory
+from stepladder.types import Action, ImageRef, Step, Trajectory
 
 _RING = (224, 49, 103, 255)
 _HALO = (255, 255, 255, 235)
@@ -44,7 +44,7 @@ def frames(trajectory: Trajectory, images: ImageStore, most: int = 12) -> Iterat
         steps = [*steps[: most - 1], steps[-1]]
     for number, step in steps:
         if step.observation.screenshot is not None:
-            words = describe_action(step.action) if step.action is not None else f"no action: {step.error or 'empty reply'}"
+            words = describe_actions(step)
             yield _frame(step.observation.screenshot, step.action, images, f"{number}. {words}", step.thought)
     if trajectory.final is not None and trajectory.final.screenshot is not None:
         yield _frame(trajectory.final.screenshot, None, images, outcome(trajectory), "")
@@ -57,6 +57,13 @@ def outcome(trajectory: Trajectory) -> str:
     ended = {"done": "", "max_steps": ", out of steps", "gave_up": ", gave up", "parse_error": ", unreadable replies"}
     word = "success" if trajectory.success else "failure"
     return f"{word}, reward {trajectory.reward:g}{ended.get(trajectory.status, f', {trajectory.status}')}"
+
+
+def describe_actions(step: Step) -> str:
+    """What was done in a turn, or why nothing was."""
+    if step.action is None:
+        return f"no action: {step.error or 'empty reply'}"
+    return ", then ".join(map(describe_action, step.actions))
 
 
 def describe_action(action: Action) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from stepladder.agents.replies import read_reply
 from stepladder.interfaces import Agent, ContextFull, Environment, EnvironmentFailure, EnvironmentTimeout, ParseError, Policy
 from stepladder.types import Action, Limits, Observation, Sampling, Status, Step, Task, Trajectory
 
@@ -158,18 +159,27 @@ async def _step(
     step = Step(observation, prompt=prompt, completion=completion, seconds={"policy": time.perf_counter() - started})
     progress.tokens += 0 if completion.tokens is None else len(completion.tokens)
     try:
-        thought, action = agent.parse(completion.text, observation)
+        thought, actions = read_reply(agent, completion.text, observation)
     except ParseError as error:
         progress.steps.append(replace(step, error=str(error)))
         progress.parse_errors += 1
         return "parse_error" if progress.parse_errors >= limits.max_parse_errors else None
     progress.parse_errors = 0
-    progress.steps.append(replace(step, action=action, thought=thought))
+    progress.steps.append(replace(step, action=actions[0], more=actions[1:], thought=thought))
     started = time.perf_counter()
-    progress.observation = await deadlines.call("step", environment.step(action), extra=action.seconds)
+    said, status = [], None
+    for action in actions:
+        progress.observation = shown = await deadlines.call("step", environment.step(action), extra=action.seconds)
+        said.append(shown.text)
+        if len(said) > 1:
+            progress.observation = replace(shown, text="\n".join(filter(None, said)))
+        status = _ended(action, shown)
+        if status is not None:
+            break
     seconds = {**step.seconds, "environment": time.perf_counter() - started}
-    progress.steps[-1] = replace(progress.steps[-1], seconds=seconds)
-    return _ended(action, progress.observation)
+    # What stands after the end of the episode was not done.
+    progress.steps[-1] = replace(progress.steps[-1], more=actions[1 : len(said)], seconds=seconds)
+    return status
 
 
 def _ended(action: Action, observation: Observation) -> Status | None:

@@ -1,4 +1,4 @@
-"""Many episodes at once: as many as there are environments, failed ones repeated on a fresh environment (law 4)."""
+"""Many episodes at once: as many as a pool lends environments for, failed ones repeated on a fresh environment (law 4)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 from stepladder.interfaces import Agent, Environment, Policy
 from stepladder.rollout.by_task import ByTask
 from stepladder.rollout.episode import Watch, episode_id, run_episode
-from stepladder.rollout.pool import OpenEnvironment, close_environments
+from stepladder.rollout.pool import EnvironmentPool
 from stepladder.types import Limits, Sampling, Task, Trajectory
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def _ignore(result: object) -> None:
 
 async def run_many(
     jobs: Sequence[EpisodeJob],
-    environments: list[Environment],
+    pool: EnvironmentPool,
     agent: Agent,
     policy: Policy,
     *,
@@ -51,7 +51,6 @@ async def run_many(
     limits: Limits,
     retries: int = 2,
     on_trajectory: Callable[[Trajectory], None] = _ignore,
-    fresh: OpenEnvironment | None = None,
     watch: Watch | None = None,
 ) -> list[Trajectory]:
     """The trajectories of `jobs`, in the order of the jobs; see `run_episode` for `watch` and `play_many` for everything else."""
@@ -70,52 +69,47 @@ async def run_many(
             watch=watch,
         )
 
-    return await play_many(
-        jobs, environments, play, failed=_environment_failed, retries=retries, on_result=on_trajectory, fresh=fresh
-    )
+    return await play_many(jobs, pool, play, failed=_environment_failed, retries=retries, on_result=on_trajectory)
 
 
 async def play_many(
     jobs: Sequence[EpisodeJob],
-    environments: list[Environment],
+    pool: EnvironmentPool,
     play: Callable[[Environment, EpisodeJob], Awaitable[T]],
     *,
     failed: Callable[[T], bool],
     retries: int = 2,
     on_result: Callable[[T], None] = _ignore,
-    fresh: OpenEnvironment | None = None,
 ) -> list[T]:
-    """What `play` makes of each job, in the order of the jobs; as many at once as there are environments.
+    """What `play` makes of each job, in the order of the jobs; as many at once as `pool` lends environments.
 
-    A result that is `failed` (its environment broke) is thrown away and the job played again, up to `retries` times; only the last
-    attempt is returned and passed to `on_result`, which is called once for each job as soon as it is over. After a failure the
-    environment is closed and the one that `fresh` opens takes its place in `environments` (the list is changed), so that the
-    caller closes what is left; without `fresh` the same environment is reset. Raises ValueError without environments, and
-    whatever `play`, `on_result` or `fresh` raises, after the other episodes have been cancelled.
+    A result that is `failed` (its environment broke) is thrown away and the job played again on another environment, up to
+    `retries` times; only the last attempt is returned and passed to `on_result`, which is called once for each job as soon as it is
+    over. The pool counts attempts that were `repeated` and jobs that were `given_up`. Raises whatever `play`, `on_result` or the
+    pool raises, after the other episodes have been cancelled.
     """
-    if not environments:
-        raise ValueError("run_many needs at least one environment")
     results: dict[int, T] = {}
     waiting: ByTask[tuple[int, EpisodeJob]] = ByTask()
     for numbered in enumerate(jobs):
         waiting.add(numbered[1].task.id, numbered)
 
-    async def work(place: int) -> None:
+    async def work() -> None:
         task = ""
         while taken := waiting.take(task):
             number, job = taken[0]
             task = job.task.id
-            for _ in range(1 + retries):
-                result = await play(environments[place], job)
-                if not failed(result):
+            for left in reversed(range(1 + retries)):
+                async with pool.lease(task) as lease:
+                    result = await play(lease.environment, job)
+                    if failed(result):
+                        lease.fail()
+                if not lease.failed:
                     break
-                if fresh is not None:
-                    await close_environments([environments[place]])
-                    environments[place] = await fresh()
+                pool.counts["repeated" if left else "given_up"] += 1
             results[number] = result
             on_result(result)
 
-    await _together([asyncio.create_task(work(place)) for place in range(min(len(environments), len(jobs)))])
+    await _together([asyncio.create_task(work()) for _ in range(min(pool.size, len(jobs)))])
     return [results[number] for number in range(len(jobs))]
 
 

@@ -67,7 +67,7 @@ def select(
 
 def deeds(trajectory: Trajectory) -> Hashable:
     """Equal for trajectories that were asked the same and did the same on the same screens."""
-    done = tuple((_screen(step.observation), repr(step.action)) for step in trajectory.steps)
+    done = tuple((_screen(step.observation), repr(step.actions)) for step in trajectory.steps)
     return trajectory.task.id, trajectory.task.instruction, done
 
 

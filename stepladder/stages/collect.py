@@ -30,7 +30,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from stepladder.config import ConfigError
+from stepladder.config import ConfigError, to_dict
 from stepladder.data.regions import RegionStore
 from stepladder.data.screen_pool import VISITED_FILE
 from stepladder.images import ImageStore
@@ -39,7 +39,7 @@ from stepladder.progress import Progress
 from stepladder.rollout.by_task import ByTask
 from stepladder.rollout.demonstrate import VISIT, Seen, look_at, run_demonstration
 from stepladder.rollout.group import EpisodeJob, play_many
-from stepladder.rollout.pool import close_environments, open_environments, opener
+from stepladder.rollout.pool import EnvironmentPool, PoolSettings
 from stepladder.run import Run, write_json
 from stepladder.seeds import train_seeds
 from stepladder.store import TrajectoryStore
@@ -50,7 +50,7 @@ Demonstration = tuple[Trajectory, list[Seen]]
 #: Most jobs that are handed out at once.
 CHUNK = 20
 #: Settings that change how much is collected, or how quickly, and nothing in what is there.
-MAY_CHANGE = ("output", "workers", "environments", "episodes", "visits")
+MAY_CHANGE = ("output", "workers", "environments", "pool", "episodes", "visits")
 #: The first seed of the pages that are only looked at; their jobs have VISIT for a group.
 FIRST_VISIT = 100_000
 #: Workers that may die before the collection gives up.
@@ -62,7 +62,7 @@ class CollectConfig:
     """`episodes` training seeds of each task, from `first` on. A share `mistakes` of the demonstrations starts after a wrong step.
     `visits` other training seeds of each task are opened and looked at, with nothing done: what stands where on a page is known
     without anybody's demonstration, and perception learns from it. `workers` processes play `environments` episodes each at a time.
-    `options` go to the environment (such as {"height": 224})."""
+    `pool` says how they are kept, `options` go to the environment (such as {"height": 224})."""
 
     tasks: str = "miniwob@demo"
     output: Path = Path("runs/collect")
@@ -74,17 +74,20 @@ class CollectConfig:
     workers: int = 2
     environments: int = 2
     options: Mapping[str, Any] = field(default_factory=dict)
+    pool: PoolSettings = field(default_factory=PoolSettings)
 
 
 @dataclass
 class Collected:
     """Counts by task. `rejected` ended without success, `missing` had no grade in any attempt (their environment failed);
-    `visited` pages were looked at."""
+    `visited` pages were looked at. `environments` counts what happened to these (`EnvironmentPool.counts`), without those of
+    processes that died."""
 
     kept: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     visited: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
+    environments: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
 
@@ -97,6 +100,7 @@ class Orders:
     regions: bool
     environments: int
     options: Mapping[str, Any]
+    pool: PoolSettings = field(default_factory=PoolSettings)
 
 
 @dataclass
@@ -120,7 +124,7 @@ def main(config: CollectConfig, show: bool = True) -> Collected:
             f"the demonstrations' seeds go up to {last}; with visits they must end below {FIRST_VISIT}, where those begin"
         )
     tasks = load_tasks(config.tasks, split="train")
-    settings = {**vars(config), "output": str(config.output), "task_set": task_set_hash(tasks)}
+    settings = {**to_dict(config), "task_set": task_set_hash(tasks)}
     jobs = [EpisodeJob(task, seed) for task in tasks for seed in train_seeds(config.episodes, config.first)]
     jobs += [EpisodeJob(task, seed, VISIT) for task in tasks for seed in train_seeds(config.visits, FIRST_VISIT)]
     with Run(config.output, settings, seeds={"first": config.first}, may_change=MAY_CHANGE) as run:
@@ -133,6 +137,7 @@ def main(config: CollectConfig, show: bool = True) -> Collected:
                 workers=config.workers,
                 environments=config.environments,
                 options=config.options,
+                pool=config.pool,
                 show=show,
             )
         collected.seconds = phase.seconds
@@ -149,6 +154,7 @@ def collect(
     workers: int = 2,
     environments: int = 2,
     options: Mapping[str, Any] | None = None,
+    pool: PoolSettings | None = None,
     show: bool = True,
 ) -> Collected:
     """Play the demonstrations of `jobs` that `directory` lacks, and look at the pages of those of the group VISIT; the counts are
@@ -169,11 +175,14 @@ def collect(
         missing = [job for job in jobs if _key(job.task.id, job.seed) not in had]
         known = RegionStore(directory / "regions.jsonl")
         writer = _Writer(kept, rejected, visited, known, progress, len(jobs), len(jobs) - len(missing))
+        counts: Counter[str] = Counter()
         if missing:
-            orders = Orders(directory / "images", mistakes, regions, environments, dict(options or {}))
+            orders = Orders(directory / "images", mistakes, regions, environments, dict(options or {}), pool or PoolSettings())
             queue = JobQueue(missing, slots=workers * environments)
-            _Crew(queue, orders, writer).work(min(workers, len(missing)))
-        return _count(jobs, kept, rejected, visited, time.monotonic() - started)
+            crew = _Crew(queue, orders, writer)
+            crew.work(min(workers, len(missing)))
+            counts = crew.counts
+        return _count(jobs, kept, rejected, visited, counts, time.monotonic() - started)
 
 
 class JobQueue:
@@ -253,6 +262,7 @@ class _Crew:
         self.waiting, self.orders, self.writer = waiting, orders, writer
         self.workers: list[_Worker] = []
         self.deaths = 0
+        self.counts: Counter[str] = Counter()
 
     def work(self, count: int) -> None:
         try:
@@ -294,6 +304,8 @@ class _Crew:
         elif kind == "demonstration":
             self.writer.keep(content)
             worker.jobs.pop(_key(content[0].task.id, content[0].seed))
+        elif kind == "counts":
+            self.counts.update(content)
         else:
             raise RuntimeError(f"a collecting process failed:\n{content}")
 
@@ -312,9 +324,14 @@ class _Crew:
 
 
 def _count(
-    jobs: Sequence[EpisodeJob], kept: TrajectoryStore, rejected: TrajectoryStore, visited: TrajectoryStore, seconds: float
+    jobs: Sequence[EpisodeJob],
+    kept: TrajectoryStore,
+    rejected: TrajectoryStore,
+    visited: TrajectoryStore,
+    environments: Counter[str],
+    seconds: float,
 ) -> Collected:
-    collected = Collected(seconds=seconds)
+    collected = Collected(environments=environments, seconds=seconds)
     good = {_key(summary.task, summary.seed) for summary in kept.summaries()}
     looked_at = {_key(summary.task, summary.seed) for summary in visited.summaries()}
     bad = {_key(summary.task, summary.seed) for summary in rejected.summaries() if summary.reward is not None}
@@ -355,7 +372,7 @@ class _Workplace:
     def __init__(self, connection: Connection, orders: Orders) -> None:
         self.connection, self.orders = connection, orders
         self.images = ImageStore(orders.images, cache=0)
-        self.environments: dict[str, list[Environment]] = {}
+        self.pools: dict[str, EnvironmentPool] = {}
         self.lock = asyncio.Lock()
         #: SHA-256 of the pictures whose regions the parent has got from this worker and keeps. The parent takes what it is sent in
         #: order, so that whoever dies, no demonstration is kept before the regions that it relies on.
@@ -364,14 +381,17 @@ class _Workplace:
     async def run(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for place in range(self.orders.environments):
-                    group.create_task(self._serve(place))
+                for _ in range(self.orders.environments):
+                    group.create_task(self._serve())
         except* (EOFError, ConnectionError) as errors:
             raise EOFError("the collecting parent is gone") from errors
+        else:
+            self.connection.send(("counts", sum((pool.counts for pool in self.pools.values()), Counter[str]())))
         finally:
-            await close_environments([one for several in self.environments.values() for one in several])
+            for pool in self.pools.values():
+                await pool.close()
 
-    async def _serve(self, place: int) -> None:
+    async def _serve(self) -> None:
         task = ""
         while True:
             async with self.lock:
@@ -380,22 +400,11 @@ class _Workplace:
                 if not chunk:
                     return
                 task, kind = chunk[0].task.id, chunk[0].task.env
-                if kind not in self.environments:
-                    self.environments[kind] = await open_environments(
-                        kind, self.images, self.orders.environments, self.orders.options
-                    )
-            mine = [self.environments[kind][place]]
-            try:
-                await play_many(
-                    chunk,
-                    mine,
-                    self._play,
-                    failed=_environment_failed,
-                    on_result=self._send,
-                    fresh=opener(kind, self.images, self.orders.options),
-                )
-            finally:
-                self.environments[kind][place] = mine[0]
+                if kind not in self.pools:
+                    pool = EnvironmentPool.of(kind, self.images, self.orders.environments, self.orders.options, self.orders.pool)
+                    self.pools[kind] = await pool.start()
+            for job in chunk:  # one by one, so that the others that serve have an environment too
+                await play_many([job], self.pools[kind], self._play, failed=_environment_failed, on_result=self._send)
 
     async def _play(self, environment: Environment, job: EpisodeJob) -> Demonstration:
         if job.group == VISIT:

@@ -34,7 +34,8 @@ from stepladder.results import Result, summarise
 from stepladder.rollout.demonstrate import run_demonstration
 from stepladder.rollout.episode import run_episode
 from stepladder.rollout.group import EpisodeJob, play_many
-from stepladder.rollout.pool import check_options, close_environments, open_environments, opener
+from stepladder.rollout.opening import check_options
+from stepladder.rollout.pool import EnvironmentPool, PoolSettings
 from stepladder.run import Run, describe_machine, read_phases, write_json
 from stepladder.seeds import heldout_seeds
 from stepladder.stages.agent_options import QWEN, AgentOptions
@@ -59,7 +60,7 @@ class EvaluateConfig:
     """`policy` is a baseline ("random", "idle", "oracle"), a checkpoint directory, or a class of one's own as
     `package.module:Class`, which is constructed with the agent alone; `baselines` are measured beside it, the oracle only where the
     tasks have one. Each task is played once on each of `episodes` held-out seeds, from `first` on. `environments` episodes run at
-    a time. `temperature` 0 is greedy. `options` go to the environment (such as {"height": 224}).
+    a time; `pool` says how they are kept. `temperature` 0 is greedy. `options` go to the environment (such as {"height": 224}).
 
     `dialect` names the agent (`stepladder.agents.AGENTS`, or `package.module:Class`, which is constructed without arguments).
     `agent` are the options of "qwen_vl", all of them; by default those that the checkpoint was trained with, or Qwen's own.
@@ -79,6 +80,11 @@ class EvaluateConfig:
     seed: int = 0
     strips: int = 6
     options: Mapping[str, Any] = field(default_factory=dict)
+    pool: PoolSettings = field(default_factory=PoolSettings)
+
+
+def _ignore(counts: Mapping[str, int]) -> None:
+    """Default of `on_counts`."""
 
 
 def policy_player(agent: Agent, policy: Policy, sampling: Sampling, limits: Limits) -> Play:
@@ -112,13 +118,16 @@ async def evaluate(
     policy: str,
     environments: int = 16,
     options: Mapping[str, Any] | None = None,
+    pool: PoolSettings | None = None,
     retries: int = 2,
     show: bool = True,
+    on_counts: Callable[[Mapping[str, int]], None] = _ignore,
 ) -> Result:
     """Play every (task, seed) that has no graded episode in `store` yet, append each to it, and sum up all of them.
 
-    `options` go to the environments, of which `environments` are open at a time for each kind that the tasks name. Raises
-    ConfigError when the store holds episodes of another policy, and for an unknown environment option.
+    `options` go to the environments, of which `environments` are open at a time for each kind that the tasks name, kept as `pool`
+    says; `on_counts` is told in the end what has happened to them (`EnvironmentPool.counts`). Raises ConfigError when the store
+    holds episodes of another policy, and for an unknown environment option.
     """
     jobs = pending_jobs(tasks, seeds, store, policy)
     asked = {(task.id, seed) for task in tasks for seed in seeds}
@@ -136,7 +145,10 @@ async def evaluate(
 
         for kind in dict.fromkeys(job.task.env for job in jobs):
             of_kind = [job for job in jobs if job.task.env == kind]
-            await _play_kind(kind, of_kind, play, images, min(environments, len(of_kind)), options, retries, keep)
+            lent = EnvironmentPool.of(kind, images, min(environments, len(of_kind)), options, pool)
+            async with lent:
+                await play_many(of_kind, lent, play, failed=_environment_failed, retries=retries, on_result=keep)
+            on_counts({f"{kind}/{name}": count for name, count in sorted(lent.counts.items())})
     return result_of(store, tasks, seeds, policy=policy, seconds=time.monotonic() - started)
 
 
@@ -167,29 +179,8 @@ def pending_jobs(tasks: Sequence[Task], seeds: Sequence[int], store: TrajectoryS
     return [EpisodeJob(task, seed, index=attempts[task.id, seed]) for task, seed in pairs]
 
 
-async def _play_kind(
-    kind: str,
-    jobs: Sequence[EpisodeJob],
-    play: Play,
-    images: ImageStore,
-    count: int,
-    options: Mapping[str, Any] | None,
-    retries: int,
-    keep: Callable[[Trajectory], None],
-) -> None:
-    environments = await open_environments(kind, images, count, options)
-    try:
-        await play_many(
-            jobs,
-            environments,
-            play,
-            failed=lambda trajectory: trajectory.environment_failed,
-            retries=retries,
-            on_result=keep,
-            fresh=opener(kind, images, options),
-        )
-    finally:
-        await close_environments(environments)
+def _environment_failed(trajectory: Trajectory) -> bool:
+    return trajectory.environment_failed
 
 
 def baseline_player(name: str, seed: int = 0) -> Play:
@@ -216,7 +207,7 @@ def main(config: EvaluateConfig, show: bool = True) -> Result:
     can_demonstrate = all(hasattr(environment_class(task.env), "solve") for task in tasks)
     if config.policy == "oracle" and not can_demonstrate:
         raise ConfigError(f"policy: the tasks of {config.tasks} have no oracle, for their environment has no method solve()")
-    free = ("output", "environments", "strips", "baselines", "episodes")
+    free = ("output", "environments", "strips", "baselines", "episodes", "pool")
     with Run(config.output, _resolved(config, tasks), {"first": config.first, "sampling": config.seed}, may_change=free) as run:
         images = ImageStore(config.output / "images")
         names = [name for name in dict.fromkeys([*config.baselines, config.policy]) if name != "oracle" or can_demonstrate]
@@ -337,7 +328,9 @@ def _evaluate_one(config: EvaluateConfig, name: str, tasks: Sequence[Task], run:
                         policy=called,
                         environments=config.environments,
                         options=config.options,
+                        pool=config.pool,
                         show=show,
+                        on_counts=lambda counts: run.log(0, f"environments of {called}", **counts),
                     )
                 )
         found = result_of(store, tasks, seeds, policy=called, seconds=_seconds(run, called))

@@ -36,7 +36,8 @@ from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.rollout.focus import MOST, focus, outcomes
 from stepladder.rollout.group import EpisodeJob, group_jobs
-from stepladder.rollout.pool import check_options
+from stepladder.rollout.opening import check_options
+from stepladder.rollout.pool import PoolSettings
 from stepladder.rollout.selection import deeds, select
 from stepladder.run import Run
 from stepladder.seeds import train_seeds, validation_seeds
@@ -51,7 +52,7 @@ from stepladder.train.parallel import run_ranks
 from stepladder.types import Limits, Sampling, Step, Trajectory
 
 #: Settings that change how far a run goes and not what its turns come to.
-MAY_CHANGE = ("output", "environments", "turns", "patience")
+MAY_CHANGE = ("output", "environments", "pool", "turns", "patience")
 
 
 def training() -> sft.SftConfig:
@@ -71,7 +72,7 @@ class FlywheelConfig:
     validation more of the starts, of which `starts` is then the mean, and more of the training (`rollout.focus`).
 
     `train` are the settings of the training, whose data, checkpoint and output are the turn's own. `ranks` processes play
-    `environments` episodes each at a time.
+    `environments` episodes each at a time, kept as `pool` says.
 
     A `teacher`, another checkpoint, plays in the place of the student in the first turn. It may speak another dialect: of its
     episodes the actions are learned and not the tokens."""
@@ -96,6 +97,7 @@ class FlywheelConfig:
     ranks: int = 2
     environments: int = 6
     options: Mapping[str, Any] = field(default_factory=dict)
+    pool: PoolSettings = field(default_factory=PoolSettings)
     train: sft.SftConfig = field(default_factory=training)
 
     @property
@@ -216,6 +218,7 @@ def _play_jobs(
             limits=Limits(),
             environments=config.environments,
             options=config.options,
+            pool=config.pool,
             regions=RegionStore(path.parent / f"regions-{rank}.jsonl") if regions else None,
         )
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from stepladder.interfaces import Agent, Environment
 from stepladder.policies.local import LocalPolicy
 from stepladder.rollout.demonstrate import HasRegions
 from stepladder.rollout.group import EpisodeJob, run_many
-from stepladder.rollout.pool import close_environments, open_environments, opener
+from stepladder.rollout.pool import EnvironmentPool, PoolSettings
 from stepladder.store import TrajectoryStore
 from stepladder.types import Group, Limits, Observation, Sampling, Trajectory
 
@@ -34,12 +35,13 @@ class Player:
         limits: Limits,
         environments: int,
         options: Mapping[str, Any],
+        pool: PoolSettings | None = None,
         regions: RegionStore | None = None,
     ) -> None:
         self.policy, self.agent, self.images, self.store = policy, agent, images, store
         self.sampling, self.limits, self.regions = sampling, limits, regions
-        self._count, self._options = environments, options
-        self._open: dict[str, list[Environment]] = {}
+        self._count, self._options, self._settings = environments, options, pool
+        self._pools: dict[str, EnvironmentPool] = {}
 
     async def groups(self, jobs: Sequence[EpisodeJob], seed: int) -> list[Group]:
         """The groups of `jobs`, whose members stand together. Episodes that the store holds are taken from it; the others are
@@ -56,8 +58,14 @@ class Player:
         return await self._play(jobs, replace(self.sampling, temperature=0.0, seed=0), None)
 
     async def close(self) -> None:
-        await close_environments([environment for several in self._open.values() for environment in several])
-        self._open = {}
+        for pool in self._pools.values():
+            await pool.close()
+        self._pools = {}
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What has happened to the environments so far; see `EnvironmentPool`."""
+        return sum((pool.counts for pool in self._pools.values()), Counter[str]())
 
     async def _play(self, jobs: Sequence[EpisodeJob], sampling: Sampling, store: TrajectoryStore | None) -> list[Trajectory]:
         played: dict[str, Trajectory] = {}
@@ -74,17 +82,17 @@ class Player:
             regions.append(screen, await environment.regions())
 
         for kind in dict.fromkeys(job.task.env for job in jobs):
-            if kind not in self._open:
-                self._open[kind] = await open_environments(kind, self.images, self._count, self._options)
+            if kind not in self._pools:
+                pool = EnvironmentPool.of(kind, self.images, self._count, self._options, self._settings)
+                self._pools[kind] = await pool.start()
             await run_many(
                 [job for job in jobs if job.task.env == kind],
-                self._open[kind],
+                self._pools[kind],
                 self.agent,
                 self.policy,
                 sampling=sampling,
                 limits=self.limits,
                 on_trajectory=keep,
-                fresh=opener(kind, self.images, self._options),
                 watch=None if self.regions is None or store is None else note,
             )
         return [played[job.identifier] for job in jobs]

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -39,7 +40,7 @@ from stepladder.rollout.curriculum import Curriculum
 from stepladder.rollout.expansion import Expansion
 from stepladder.rollout.focus import outcomes
 from stepladder.rollout.group import EpisodeJob, group_jobs
-from stepladder.rollout.pool import check_options
+from stepladder.rollout.opening import check_options
 from stepladder.rollout.replay import Replay
 from stepladder.run import Run
 from stepladder.seeds import train_seeds, validation_seeds
@@ -54,7 +55,7 @@ from stepladder.train.trainer import save_state
 from stepladder.types import Group, Limits, Sampling, Task
 
 #: Settings that change how a run is done and not what comes out of it; so does `updates` where the learning rate does not decay.
-MAY_CHANGE = ("output", "save_every", "environments", "max_seconds")
+MAY_CHANGE = ("output", "save_every", "environments", "pool", "max_seconds")
 
 
 @dataclass
@@ -131,6 +132,7 @@ class _RankLoop:
             limits=Limits(max_steps=config.max_steps),
             environments=config.environments,
             options=config.options,
+            pool=config.pool,
         )
         self.standing = Standing()
         self.curriculum = Curriculum(self.tasks, config.curriculum)
@@ -183,7 +185,9 @@ class _RankLoop:
         played = time.monotonic()
         figures |= self.learner.learn(groups)
         await self.engine.update_weights(None, self.standing.update + 1)
-        return {**figures, "play_seconds": played - began, "learn_seconds": time.monotonic() - played}
+        seconds = {"play_seconds": played - began, "learn_seconds": time.monotonic() - played}
+        counts = sum(gather(self.player.counts), Counter[str]())
+        return figures | seconds | {f"environments/{name}": float(count) for name, count in counts.items()}
 
     async def _play(self) -> tuple[list[Group], dict[str, float]]:
         """Groups with a signal: this rank's share of at least `config.groups`, unless `config.rounds` do not suffice."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from stepladder.algos.algorithm import Algorithm
 from stepladder.algos.grpo import Grpo
 from stepladder.config import ConfigError
+from stepladder.rollout.pool import PoolSettings
 from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.train.optimizer import OptimizerConfig
 
@@ -28,7 +29,8 @@ class RlConfig:
     weighted sum. `reward_options` are the plug-ins' own.
 
     Episodes are sampled at `temperature` with replies of at most `max_tokens` (None: what the agent needs), at most `max_steps`
-    long (None: what the task allows). `ranks` processes play `environments` episodes each at a time and train together.
+    long (None: what the task allows). `ranks` processes play `environments` episodes each at a time, kept as `pool` says, and train
+    together.
 
     Parameters whose names begin with one of `train` learn, in pieces of `micro_batch` samples. The learning rate rises over the
     first `warmup` updates and falls over the last share `decay` of all, whose number then cannot change any more. `teacher` is a
@@ -63,6 +65,7 @@ class RlConfig:
     max_steps: int | None = None
     environments: int = 6
     options: Mapping[str, Any] = field(default_factory=dict)
+    pool: PoolSettings = field(default_factory=PoolSettings)
     train: tuple[str, ...] = ("model.language_model",)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, adam_lr=3e-4))
     warmup: int = 5

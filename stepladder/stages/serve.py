@@ -20,11 +20,12 @@ import uvicorn
 from rich.console import Console
 
 from stepladder.config import ConfigError
+from stepladder.envs.bridge.answers import LARGEST_REQUEST
 from stepladder.envs.bridge.client import TOKEN
 from stepladder.envs.bridge.server import ServerSettings, make_app
 from stepladder.images import ImageStore
 from stepladder.interfaces import Environment
-from stepladder.rollout.pool import check_options, opener
+from stepladder.rollout.opening import check_options, open_environments
 from stepladder.tasks import load_tasks
 
 
@@ -70,10 +71,18 @@ def main(config: ServeConfig) -> None:
     console.print(f"token: {token}" if token else "[bold]without a token: whoever reaches this address can start episodes[/bold]")
 
     async def open_one(images: ImageStore) -> Environment:
-        return await opener(kind, images, config.options)()
+        return (await open_environments(kind, images, 1, config.options))[0]
 
     app = make_app(open_one, tasks, ServerSettings(token, config.capacity, config.lease, config.deadline))
-    uvicorn.run(app, host=config.host, port=config.port, log_level="warning")
+    uvicorn.run(
+        app,
+        host=config.host,
+        port=config.port,
+        log_level="warning",
+        ws_max_size=LARGEST_REQUEST,
+        ws_ping_timeout=config.lease,  # a client that computes and lets no event loop run has its lease all the same
+        ws_per_message_deflate=False,  # pictures are compressed already
+    )
 
 
 def _loopback(host: str) -> bool:

@@ -20,7 +20,9 @@ from stepladder.interfaces import Environment, EnvironmentFailure
 from stepladder.progress import Progress
 from stepladder.rollout.demonstrate import run_demonstration
 from stepladder.rollout.episode import Deadlines, own_time
-from stepladder.rollout.pool import check_options, close_environments, open_environments
+from stepladder.rollout.group import EpisodeJob, play_many
+from stepladder.rollout.opening import check_options
+from stepladder.rollout.pool import EnvironmentPool, PoolSettings
 from stepladder.run import Run
 from stepladder.seeds import heldout_seeds, train_seeds
 from stepladder.tasks import check_demonstrators, load_tasks, task_set_hash
@@ -35,13 +37,14 @@ Key = tuple[str, int, Player]
 @dataclass(frozen=True)
 class ValidateConfig:
     """`seeds` seeds of every task are tried, of which half (rounded up) are training seeds and the others held out. `environments`
-    work at a time, with `options` for the environment."""
+    work at a time, with `options` for the environment, kept as `pool` says."""
 
     tasks: str = "desk"
     output: Path = Path("runs/validate")
     seeds: int = 5
     environments: int = 2
     options: dict[str, Any] = field(default_factory=dict)
+    pool: PoolSettings = field(default_factory=PoolSettings)
 
     def check(self) -> None:
         """Raises ConfigError for what cannot be."""
@@ -80,8 +83,8 @@ def main(config: ValidateConfig, show: bool = True) -> list[Finding]:
     for kind in {task.env for task in tasks}:
         check_options(kind, config.options)
     settings = {**to_dict(config), "task_set": task_set_hash(tasks)}
-    with Run(config.output, settings, seeds={}, may_change=("output", "environments", "options", "seeds")):
-        return asyncio.run(_validate(config, tasks, show))
+    with Run(config.output, settings, seeds={}, may_change=("output", "environments", "options", "seeds", "pool")) as run:
+        return asyncio.run(_validate(config, tasks, run, show))
 
 
 def seeds_of(count: int) -> list[int]:
@@ -89,36 +92,40 @@ def seeds_of(count: int) -> list[int]:
     return [*train_seeds((count + 1) // 2), *heldout_seeds(count // 2)]
 
 
-async def _validate(config: ValidateConfig, tasks: Sequence[Task], show: bool) -> list[Finding]:
+async def _validate(config: ValidateConfig, tasks: Sequence[Task], run: Run, show: bool) -> list[Finding]:
     path = config.output / FILE
     asked = [(task, seed) for task in tasks for seed in seeds_of(config.seeds)]
     found = {key: one for key, one in _read(path).items() if one.right}  # what was wrong is tried again
     starts = [start for start in asked if any((start[0].id, start[1], player) not in found for player in PLAYERS)]
-    queue: asyncio.Queue[tuple[Task, int]] = asyncio.Queue()
-    for start in starts:
-        queue.put_nowait(start)
     kinds = dict.fromkeys(task.env for task in tasks)
     if len(kinds) > 1:
         raise ConfigError(f"tasks of one environment at a time can be validated, not of {', '.join(kinds)}")
     kind, images, count = next(iter(kinds)), ImageStore(cache=0), min(config.environments, max(1, len(starts)))
-    environments = await open_environments(kind, images, count, config.options)
+    done = 0
     with Progress("validate", len(starts), show=show) as progress, path.open("a") as file:
 
-        async def work(environment: Environment) -> None:
-            while not queue.empty():
-                task, seed = queue.get_nowait()
-                async for one in _try(environment, task, seed):
-                    found[one.key] = one
-                    file.write(json.dumps(asdict(one)) + "\n")
-                    file.flush()
-                wrong = sum(not one.right for one in found.values())
-                progress.update(len(starts) - queue.qsize(), len(starts), {"wrong": wrong})
+        async def play(environment: Environment, job: EpisodeJob) -> list[Finding]:
+            return [one async for one in _try(environment, job.task, job.seed)]
 
-        try:
-            await asyncio.gather(*(work(environment) for environment in environments))
-        finally:
-            await close_environments(environments)
+        def keep(findings: list[Finding]) -> None:
+            nonlocal done
+            for one in findings:
+                found[one.key] = one
+                file.write(json.dumps(asdict(one)) + "\n")
+            file.flush()
+            done += 1
+            progress.update(done, len(starts), {"wrong": sum(not one.right for one in found.values())})
+
+        async with EnvironmentPool.of(kind, images, count, config.options, config.pool) as pool:
+            # Nothing is repeated: a task whose environment fails now and then is not valid.
+            jobs = [EpisodeJob(task, seed) for task, seed in starts]
+            await play_many(jobs, pool, play, failed=_broken, retries=0, on_result=keep)
+        run.log(0, "environments", **pool.counts)
     return [found[task.id, seed, player] for task, seed in asked for player in PLAYERS]
+
+
+def _broken(findings: list[Finding]) -> bool:
+    return any(one.reward is None for one in findings)
 
 
 async def _try(environment: Environment, task: Task, seed: int) -> AsyncIterator[Finding]:

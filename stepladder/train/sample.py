@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from stepladder.agents.replies import write_reply
 from stepladder.algos.credit import IMITATION, Credit
 from stepladder.interfaces import Agent
 from stepladder.models.renderer import Renderer, Spans
@@ -157,7 +158,7 @@ def from_step(
             f"step {index} of {key or task.id} has neither a sampled reply nor an action; there is nothing to learn from it"
         )
     messages = agent.prompt(task, steps[:index], step.observation)
-    reply = renderer.reply(agent.format(step.thought, step.action, step.observation))
+    reply = renderer.reply(write_reply(agent, step.thought, step.actions, step.observation))
     return from_reply(renderer, messages, reply, credit=credit, looks_at=_clicked(renderer, messages, step), key=key)
 
 

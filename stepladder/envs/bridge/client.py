@@ -110,6 +110,11 @@ class BridgeEnvironment:
         said = await self._of_episode("/evaluate")
         return _read(lambda: float(said["reward"]))
 
+    async def check(self) -> None:
+        """Raises EnvironmentFailure when none of the servers answers."""
+        if max(await asyncio.gather(*map(self._room, self.urls))) < 0:
+            raise EnvironmentFailure(f"no server answers: {', '.join(self.urls)}")
+
     async def close(self) -> None:
         await self._leave()
         client, self._client = self._client, None
@@ -122,16 +127,16 @@ class BridgeEnvironment:
         """The servers, those with most room first; one that does not answer comes last."""
         if len(self.urls) == 1:
             return self.urls
-
-        async def room(server: str) -> float:
-            try:
-                said = await self._ask(server, "/health", None, 5.0)
-                return _read(lambda: float(said.get("capacity", _USUAL) - said["episodes"]))
-            except EnvironmentFailure:
-                return -1.0
-
-        rooms = await asyncio.gather(*map(room, self.urls))
+        rooms = await asyncio.gather(*map(self._room, self.urls))
         return [server for _, _, server in sorted(zip((-one for one in rooms), range(len(rooms)), self.urls, strict=True))]
+
+    async def _room(self, server: str) -> float:
+        """For how many more episodes a server has room; -1 when it does not answer."""
+        try:
+            said = await self._ask(server, "/health", None, 5.0)
+            return max(0.0, _read(lambda: float(said.get("capacity", _USUAL) - said["episodes"])))
+        except EnvironmentFailure:
+            return -1.0
 
     async def _of_episode(self, route: str, **fields: Any) -> dict[str, Any]:
         if not self._episode:

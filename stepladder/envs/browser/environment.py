@@ -179,6 +179,17 @@ class BrowserEnvironment:
         if self._owns_host and not self._host.users:
             await self._host.close()
 
+    async def prepare(self) -> None:
+        """Have a browser that runs. Raises EnvironmentFailure."""
+        await self._host.start()
+
+    async def check(self) -> None:
+        """Raises EnvironmentFailure when its browser was started and has ended, or no longer answers."""
+        if self._host.pid is not None:
+            await self._host.check()
+            if not self._host.alive:
+                raise EnvironmentFailure("the browser ended while nobody used it")
+
     async def evaluate_script(self, js: str) -> Any:
         """JSON value of a JavaScript expression in the current page. Raises ScriptError when it throws."""
         async with self._guard("evaluate_script", self.deadline):

@@ -62,6 +62,8 @@ class DesktopEnvironment:
         self.settling = Settling(quiet, longest)
         self.task = Task("", "", "")
         self._desktop: Desktop | None = None
+        #: A desktop that was started ahead.
+        self._spare: Desktop | None = None
         self._messages: list[str] = []
         self._answer: str | None = None
         self._gave_up = False
@@ -89,12 +91,15 @@ class DesktopEnvironment:
     async def reset(self, task: Task, seed: int) -> Observation:
         """Start `task` on a fresh desktop. Raises EnvironmentFailure, EnvironmentTimeout."""
         async with self._guard("reset", self.reset_deadline):
-            await self._drop()
-            network = bool(task.setup.get("network", False))
-            settings = replace(self.settings, network=network)
-            if self.settings.home is None:
-                settings = replace(settings, home=await home(self._applications(task), settings))
-            self._desktop = await Desktop.start(settings)
+            settings = await self._settings_for(task)
+            spare = self._spare
+            if spare is not None and spare.settings == settings and spare.guest.broken is None:
+                before, self._desktop, self._spare = self._desktop, spare, None
+                if before is not None:
+                    await before.close()
+            else:
+                await self._drop()
+                self._desktop = await Desktop.start(settings)
             self._messages, self._answer, self._gave_up = [], None, False
             self.task = task
             self.task = await self._start(task, seed)
@@ -117,6 +122,20 @@ class DesktopEnvironment:
             await self.desktop.settle(self.settling)  # also finds what is broken
             return await self._score()
 
+    async def prepare(self) -> None:
+        """Put a fresh desktop in the place of that of the last episode; the next reset takes it, if its task needs no other. Raises
+        EnvironmentFailure, EnvironmentTimeout."""
+        async with self._guard("prepare", self.reset_deadline):
+            settings = await self._settings_for(self.task)
+            await self._drop()
+            self._spare = await Desktop.start(settings)
+
+    async def check(self) -> None:
+        """Raises EnvironmentFailure when the desktop that was prepared has broken since."""
+        if self._spare is not None:
+            async with self._guard("check", self.deadline):
+                await self._spare.settle(Settling(0.0, 0.5))
+
     async def close(self) -> None:
         await self._drop()
 
@@ -128,6 +147,12 @@ class DesktopEnvironment:
         if self._desktop is None:
             raise EnvironmentFailure("the environment was not reset, or it failed since")
         return self._desktop
+
+    async def _settings_for(self, task: Task) -> DesktopSettings:
+        settings = replace(self.settings, network=bool(task.setup.get("network", False)))
+        if self.settings.home is None:
+            settings = replace(settings, home=await home(self._applications(task), settings))
+        return settings
 
     async def _act(self, action: Action, seconds: float) -> None:
         if action.kind in ("done", "fail"):
@@ -168,6 +193,7 @@ class DesktopEnvironment:
             raise
 
     async def _drop(self) -> None:
-        desktop, self._desktop = self._desktop, None
-        if desktop is not None:
+        ended = [desktop for desktop in (self._desktop, self._spare) if desktop is not None]
+        self._desktop = self._spare = None
+        for desktop in ended:
             await desktop.close()
