@@ -34,6 +34,7 @@ class ImageStore:
     def __init__(self, root: Path | str | None = None, cache: int = 256) -> None:
         self.root = Path(root) if root is not None else None
         self._memory: dict[str, bytes] = {}
+        self._files: dict[str, Path] = {}
         self._known: set[str] = set()
         self._decoded: OrderedDict[str, Pixels] = OrderedDict()
         self._cache = cache
@@ -60,15 +61,32 @@ class ImageStore:
         """Store uint8[height, width, 3] as PNG."""
         return self.put(encode_png(pixels))
 
+    def put_file(self, path: Path) -> ImageRef:
+        """A picture that stays where it is, for as long as this object lives. Raises OSError, and ValueError for what is no
+        picture."""
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        width, height = _size(data)
+        self._files[digest] = path
+        return ImageRef(digest, width, height)
+
     def get(self, ref: ImageRef) -> bytes:
         """The encoded bytes. Raises KeyError that names the picture when it is not here."""
         if ref.sha256 in self._memory:
             return self._memory[ref.sha256]
+        if ref.sha256 in self._files:
+            return self._files[ref.sha256].read_bytes()
         if self.root is not None:
             path = self._path(ref.sha256)
             if path.exists():
                 return path.read_bytes()
         raise KeyError(f"picture {ref.sha256[:12]} ({ref.width}x{ref.height}) is not in {self.root or 'this memory store'}")
+
+    def forget(self, ref: ImageRef) -> None:
+        """Drop a picture from memory; a stored file stays."""
+        self._memory.pop(ref.sha256, None)
+        with self._lock:
+            self._decoded.pop(ref.sha256, None)
 
     def load(self, ref: ImageRef) -> Pixels:
         """Decoded pixels uint8[height, width, 3]; do not write into them."""
@@ -84,7 +102,9 @@ class ImageStore:
         return pixels
 
     def __contains__(self, ref: ImageRef) -> bool:
-        return ref.sha256 in self._memory or (self.root is not None and self._path(ref.sha256).exists())
+        if ref.sha256 in self._memory or ref.sha256 in self._files:
+            return True
+        return self.root is not None and self._path(ref.sha256).exists()
 
     def _path(self, digest: str) -> Path:
         assert self.root is not None

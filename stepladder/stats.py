@@ -67,17 +67,26 @@ def cluster_bootstrap(
     `outcomes` maps a task to its episodes. Needs two tasks or more to say anything: with one the interval is (0, 1).
     Source: A. C. Davison and D. V. Hinkley, "Bootstrap Methods and their Application" (1997), section 3.8.
     """
+    successes = sum(sum(map(bool, episodes)) for episodes in outcomes.values())
+    n = sum(map(len, outcomes.values()))
+    low, high = mean_interval({task: list(map(bool, episodes)) for task, episodes in outcomes.items()}, confidence, resamples, seed)
+    return Rate(successes, n, successes / n if n else None, low, high, confidence)
+
+
+def mean_interval(
+    scores: Mapping[str, Sequence[float]], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
+    """A percentile interval of the pooled mean of scores in [0, 1], from resampling whole tasks with replacement; (0, 1) for fewer
+    than two tasks. Source: see `cluster_bootstrap`."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1")
-    wins = np.array([sum(map(bool, episodes)) for episodes in outcomes.values() if len(episodes)], dtype=np.int64)
-    counts = np.array([len(episodes) for episodes in outcomes.values() if len(episodes)], dtype=np.int64)
-    successes, n = int(wins.sum()), int(counts.sum())
-    if len(wins) < 2:
-        return Rate(successes, n, successes / n if n else None, 0.0, 1.0, confidence)
-    drawn = np.random.default_rng(seed).integers(0, len(wins), size=(resamples, len(wins)))
-    rates = wins[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.quantile(rates, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Rate(successes, n, successes / n, float(low), float(high), confidence)
+    sums = np.array([sum(values) for values in scores.values() if len(values)], dtype=np.float64)
+    counts = np.array([len(values) for values in scores.values() if len(values)], dtype=np.int64)
+    if len(sums) < 2:
+        return 0.0, 1.0
+    drawn = np.random.default_rng(seed).integers(0, len(sums), size=(resamples, len(sums)))
+    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
 
 
 @dataclass(frozen=True, slots=True)

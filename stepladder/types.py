@@ -216,13 +216,15 @@ class Prompt:
 @dataclass(frozen=True, slots=True, eq=False)
 class Completion:
     """What was sampled: `tokens` int32[C] (end token included when it was sampled), `logprobs` float32[C] under the sampled
-    distribution, why it stopped, and the version of the weights that sampled the first of them."""
+    distribution, why it stopped, and the version of the weights that sampled the first of them. `usage` is what the call of a
+    server has used and cost (`stepladder.policies.budget` names the entries)."""
 
     text: str
     tokens: IntArray | None = None
     logprobs: FloatArray | None = None
     finish: FinishReason = "stop"
     version: int = 0
+    usage: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -232,7 +234,8 @@ class Step:
     `thought` is the reasoning in dialect-free text, its last line "Action: <one short imperative>" where there is one. A person
     or a demonstrator has no prompt and no completion. `error` says why the reply could not be parsed (then `action` is None).
     `more` are further actions of the same reply, carried out one after another without a look at the screen in between; places of
-    all of them are places of `observation`.
+    all of them are places of `observation`. `extra` keeps what another format says beyond all this (`stepladder.interchange`), by
+    the format's name.
     """
 
     observation: Observation
@@ -243,6 +246,7 @@ class Step:
     error: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     more: tuple[Action, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -255,7 +259,7 @@ class Trajectory:
     """One episode, whoever acted in it: the student, a teacher, a demonstrator, a person.
 
     `reward` is the task reward in [0, 1], None when the environment failed before it could be graded; `parts` holds named
-    reward terms, unclamped. Members of a group share `group` and differ in `index`.
+    reward terms, unclamped. Members of a group share `group` and differ in `index`. `extra` as in `Step`.
     """
 
     id: str
@@ -272,6 +276,7 @@ class Trajectory:
     policy: str = ""
     error: str | None = None
     schema: int = TRAJECTORY_SCHEMA
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:

@@ -334,14 +334,15 @@ known: list[str] = []
 def test_any_request_gets_a_declared_answer(case: Any) -> None:
     """Also with an episode that there is, which a made-up name would never hit."""
     body = case.body if isinstance(case.body, dict) else {}
-    if case.operation.path == "/reset" and len(str(body)) % 2:
+    if case.operation.path.endswith("/reset") and len(str(body)) % 2:
         case.body = {**body, "task": LOGIN.id, "seed": 1}
         case.body.pop("episode_id", None)
     elif known and "episode_id" in body and len(str(body)) % 3:
         case.body = {**body, "episode_id": known[-1]}
     answer = case.call()
-    if case.operation.path == "/reset" and answer.status_code == 200:
-        known.append(answer.json()["episode_id"])
+    if case.operation.path.endswith("/reset") and answer.status_code == 200:
+        said = answer.json()
+        known.append(said.get("episode_id") or said["observation"]["episode_id"])
     operation = schema.raw_schema["paths"][case.operation.path].get(case.method.lower())
     if operation is None:
         assert answer.status_code == 405

@@ -89,7 +89,7 @@ class Faulty(EditorEnvironment):
 async def play(environment: Faulty, seed: int, fault: Fault | None) -> Trajectory:
     environment.fault, environment.steps, environment.injected = fault, 0, False
     trajectory, _ = await run_demonstration(environment, WRITE, seed, limits=Limits())
-    assert environment.injected == (fault is not None)
+    assert environment.injected == (fault is not None), f"{trajectory.status} before its time: {trajectory.error}"
     return trajectory
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from stepladder.algos.algorithm import Algorithm
 from stepladder.algos.credit import NOTHING
 from stepladder.config import field_names
 from stepladder.images import ImageStore
+from stepladder.rollout.pool import PoolSettings
 from stepladder.stages.flywheel import FlywheelConfig
 from stepladder.stages.rl_config import RlConfig
 
@@ -208,6 +210,22 @@ def test_settings_of_the_flywheel() -> None:
     settings, listed = settings_of(FlywheelConfig()), settings_in_tables(ROOT / "docs/flywheel.md")
     assert listed
     assert listed == {setting: settings.get(setting) for setting in listed}
+
+
+def test_settings_of_the_pool() -> None:
+    settings, listed = settings_of(PoolSettings()), settings_in_tables(ROOT / "docs/pool.md")
+    assert {f"pool.{name}": float(value) for name, value in settings.items()} == {
+        name: float(value) for name, value in listed.items() if name != "environments"
+    }
+
+
+def test_the_pool_in_python(tmp_path: Path) -> None:
+    page = blocks("pool.md", "python")[0]
+    (tmp_path / "program.py").write_text(page)
+    lines = run([sys.executable, "program.py"], tmp_path).splitlines()
+    assert [line.split()[1] for line in lines[:3]] == ["1.0"] * 3
+    counts = set(ast.literal_eval(lines[3]))
+    assert counts <= set(re.findall(r"`(\w+)`", (ROOT / "docs/pool.md").read_text()))
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ LAYERS = (
     ("types", "words", "errors", "keys", "seeds", "pressure"),
     ("interfaces", "codec", "config", "images", "locks", "stats", "plugins", "progress", "drawing"),
     ("store", "run", "results"),
-    ("agents", "envs", "models", "data", "report", "rewards", "algos"),
-    ("tasks", "policies", "rollout", "train"),
+    ("agents", "envs", "models", "data", "report", "rewards", "algos", "benchmarks"),
+    ("tasks", "policies", "rollout", "train", "interchange"),
     ("stages",),
-    ("doctor", "show", "compare"),
+    ("doctor", "show", "compare", "cli_benchmarks"),
     ("cli",),
     ("__main__", "__init__"),
 )
@@ -41,6 +41,9 @@ NO_TORCH = {
         "plugins",
         "progress",
         "pressure",
+        "benchmarks",
+        "interchange",
+        "cli_benchmarks",
     ),
     *(
         "drawing",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from stepladder.images import ImageStore
 from stepladder.interfaces import Environment
-from stepladder.types import Observation, Task
+from stepladder.types import Action, Observation, Task
 
 #: Opens one more environment, whose pictures go to the store that is given.
 OpenEnvironment = Callable[[ImageStore], Awaitable[Environment]]
@@ -43,8 +43,17 @@ class Episode:
     images: ImageStore
     until: float
     shown: Observation
+    seed: int = 0
     steps: int = 0
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def act(self, actions: Sequence[Action]) -> None:
+        """One step: these actions, until the environment ends the episode. Raises whatever the environment raises."""
+        for action in actions:
+            self.shown = await self.environment.step(action)
+            if self.shown.done:
+                break
+        self.steps += 1
 
 
 class Leases:
@@ -97,7 +106,7 @@ class Leases:
             if self._starting[identifier]:
                 raise Unknown(identifier)
             task = getattr(environment, "task", task)
-            episode = Episode(identifier, task, environment, images, time.monotonic() + self.seconds, shown)
+            episode = Episode(identifier, task, environment, images, time.monotonic() + self.seconds, shown, seed)
             self._episodes[identifier] = episode
             self.counts["started"] += 1
             return episode

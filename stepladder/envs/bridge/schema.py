@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 _EPISODE = {"type": "string", "minLength": 1, "description": "as /reset gave it"}
@@ -16,7 +17,7 @@ _OBSERVATION = {
     "properties": {
         "instruction": {"type": "string"},
         "screenshot_base64": {"type": ["string", "null"], "description": "a PNG file"},
-        "accessibility_tree": {"type": ["string", "null"], "description": "a line for each element: role, name, value, box"},
+        "accessibility_tree": {"type": ["string", "null"], "description": "XML as OSWorld's server gives it"},
         "terminal": {"type": ["string", "null"], "description": "output of functions, text of dialogs"},
         "observation": {"type": "object", "description": "the whole observation in Stepladder's form"},
     },
@@ -34,7 +35,7 @@ _ERROR = {
         },
     },
 }
-_DESCRIPTIONS = {
+_STATUSES = {
     "400": "the request is not what it should be",
     "401": "the token is missing or wrong",
     "404": "there is no such episode or picture",
@@ -51,8 +52,8 @@ _ACTION = {
 }
 
 
-def openapi(token: bool) -> dict[str, Any]:
-    """The document; with `token` every route wants a bearer token."""
+def openapi(token: bool, others: Mapping[str, Any]) -> dict[str, Any]:
+    """The document, with the paths of other faces too; with `token` every route wants one."""
     step = {
         **_OBSERVATION,
         "required": [*_OBSERVATION["required"], "reward", "done", "step", "info"],
@@ -69,23 +70,24 @@ def openapi(token: bool) -> dict[str, Any]:
         "required": [*_OBSERVATION["required"], "episode_id", "task"],
         "properties": {**_OBSERVATION["properties"], "episode_id": {"type": "string"}, "task": {"type": "object"}},  # type: ignore[dict-item]
     }
-    document: dict[str, Any] = {
-        "openapi": "3.1.0",
-        "info": {"title": "Stepladder environments", "version": "1"},
-        "paths": {**_looking(), **_playing(reset, step)},
-    }
+    return document({**_looking(), **_playing(reset, step), **others}, token)
+
+
+def document(paths: Mapping[str, Any], token: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {"openapi": "3.1.0", "info": {"title": "Stepladder environments", "version": "1"}, "paths": dict(paths)}
     if token:
-        document["components"] = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}}
-        document["security"] = [{"token": []}]
-    return document
+        schemes = {"token": {"type": "http", "scheme": "bearer"}, "password": {"type": "http", "scheme": "basic"}}
+        found["components"] = {"securitySchemes": schemes}
+        found["security"] = [{name: []} for name in schemes]
+    return found
 
 
 def _looking() -> dict[str, Any]:
     health = {"type": "object", "required": ["status", "episodes", "capacity"]}
     return {
-        "/health": {"get": _route("How many episodes run", health, ())},
-        "/tasks": {"get": _route("The tasks that can be asked for by id", {"type": "object", "required": ["tasks"]}, ())},
-        "/openapi.json": {"get": _route("This document", {"type": "object"}, ())},
+        "/health": {"get": route("How many episodes run", health, ())},
+        "/tasks": {"get": route("The tasks that can be asked for by id", {"type": "object", "required": ["tasks"]}, ())},
+        "/openapi.json": {"get": route("This document", {"type": "object"}, ())},
         "/screenshot/{episode_id}/{sha256}": {"get": _picture()},
     }
 
@@ -106,35 +108,35 @@ def _playing(reset: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
     }
     act = {**of_episode, "action": _ACTION, "pause": {"type": "number", "minimum": 0, "maximum": 10}, "screenshot": _PICTURE}
     return {
-        "/reset": _post("Start an episode", reset, ("400", "404", "413", "502", "503", "504"), start, ("task",)),
-        "/step": _post("Act", step, broken, act, ("episode_id", "action")),
-        "/render": _post("Look again", _OBSERVATION, broken, {**of_episode, "screenshot": _PICTURE}, ("episode_id",)),
-        "/evaluate": _post("Grade the state reached", grade, broken, of_episode, ("episode_id",)),
-        "/heartbeat": _post("Renew the lease", {"type": "object"}, ("400", "404", "413"), of_episode, ("episode_id",)),
-        "/close": _post("End an episode", {"type": "object"}, ("400", "404", "413"), of_episode, ("episode_id",)),
+        "/reset": post("Start an episode", reset, ("400", "404", "413", "502", "503", "504"), start, ("task",)),
+        "/step": post("Act", step, broken, act, ("episode_id", "action")),
+        "/render": post("Look again", _OBSERVATION, broken, {**of_episode, "screenshot": _PICTURE}, ("episode_id",)),
+        "/evaluate": post("Grade the state reached", grade, broken, of_episode, ("episode_id",)),
+        "/heartbeat": post("Renew the lease", {"type": "object"}, ("400", "404", "413"), of_episode, ("episode_id",)),
+        "/close": post("End an episode", {"type": "object"}, ("400", "404", "413"), of_episode, ("episode_id",)),
     }
 
 
-def _route(summary: str, answer: dict[str, Any], errors: tuple[str, ...]) -> dict[str, Any]:
+def route(summary: str, answer: dict[str, Any], errors: tuple[str, ...]) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": {"description": "as asked", "content": {"application/json": {"schema": answer}}}}
     for status in ("401", *errors):
-        responses[status] = {"description": _DESCRIPTIONS[status], "content": {"application/json": {"schema": _ERROR}}}
+        responses[status] = {"description": _STATUSES[status], "content": {"application/json": {"schema": _ERROR}}}
     return {"summary": summary, "responses": responses}
 
 
-def _post(
+def post(
     summary: str, answer: dict[str, Any], errors: tuple[str, ...], fields: dict[str, Any], required: tuple[str, ...]
 ) -> dict[str, Any]:
     body = {"type": "object", "required": list(required), "properties": fields}
-    route = _route(summary, answer, errors)
-    return {"post": {**route, "requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}}
+    found = route(summary, answer, errors)
+    return {"post": {**found, "requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}}
 
 
 def _picture() -> dict[str, Any]:
-    route = _route("A screenshot", {}, ("404",))
-    route["responses"]["200"] = {"description": "a PNG file", "content": {"image/png": {}}}
+    found = route("A screenshot", {}, ("404",))
+    found["responses"]["200"] = {"description": "a PNG file", "content": {"image/png": {}}}
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": f"^[0-9a-f]{{{digits}}}$"}}
         for name, digits in (("episode_id", 32), ("sha256", 64))
     ]
-    return {**route, "parameters": parameters}
+    return {**found, "parameters": parameters}

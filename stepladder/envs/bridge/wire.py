@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stepladder.codec import from_json, to_json
+from stepladder.envs.bridge.tree import tree_xml
 from stepladder.envs.pyautogui_code import NotReadable, read_actions
 from stepladder.images import ImageStore
 from stepladder.types import Action, Observation, Task
@@ -20,19 +21,20 @@ def observation_payload(observation: Observation, images: ImageStore, instructio
     """The fields of OSWorld's bridges (`screenshot_base64`, `accessibility_tree`, `terminal`, `instruction`) and the whole
     observation as `observation`. Without `with_picture` the picture is left out: its name, a SHA-256, is in `observation`, and
     /screenshot/{episode_id}/{sha256} gives its bytes."""
-    tree = observation.tree
     payload: dict[str, Any] = {
         "instruction": instruction,
         "terminal": observation.text or None,
-        "accessibility_tree": None
-        if tree is None
-        else "\n".join(f"{one.role}\t{one.name}\t{one.value}\t{one.box}" for one in tree),
+        "accessibility_tree": None if observation.tree is None else tree_xml(observation.tree),
         "observation": to_json(observation),
     }
     if with_picture:
-        shown = observation.screenshot
-        payload["screenshot_base64"] = None if shown is None else base64.b64encode(images.get(shown)).decode()
+        payload["screenshot_base64"] = picture_base64(observation, images)
     return payload
+
+
+def picture_base64(observation: Observation, images: ImageStore) -> str | None:
+    shown = observation.screenshot
+    return None if shown is None else base64.b64encode(images.get(shown)).decode()
 
 
 def read_observation(payload: Mapping[str, Any]) -> Observation:
@@ -40,8 +42,8 @@ def read_observation(payload: Mapping[str, Any]) -> Observation:
     return from_json(Observation, payload["observation"], "observation")
 
 
-def read_task(given: Any, known: Mapping[str, Task]) -> Task:
-    """A task as one that the server has, by its id, or as a whole one. Raises BadRequest."""
+def read_task(given: Any, known: Mapping[str, Task], env: str) -> Task:
+    """A task as one that the server has, by its id, or as a whole one of the environment `env` ("": of any). Raises BadRequest."""
     if isinstance(given, str):
         if given not in known:
             raise BadRequest(f"task: there is no task {given!r} here; /tasks lists them")
@@ -51,9 +53,19 @@ def read_task(given: Any, known: Mapping[str, Task]) -> Task:
     if set(given) == {"id"} and given["id"] in known:
         return known[given["id"]]
     try:
-        return from_json(Task, given, "task")
-    except ValueError as error:
+        task = from_json(Task, given, "task")
+    except (ValueError, OverflowError) as error:  # a whole number may be larger than any float
         raise BadRequest(str(error)) from error
+    if env and task.env != env:
+        raise BadRequest(f"task: is one of environment {task.env!r}; this server has {env!r}")
+    return task
+
+
+def read_seed(given: Any) -> int:
+    """Raises BadRequest."""
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given < 2**63:
+        raise BadRequest("seed: must be a whole number from 0 on")
+    return given
 
 
 def read_action(given: Any) -> list[Action]:
@@ -67,5 +79,5 @@ def read_action(given: Any) -> list[Action]:
         raise BadRequest("action: must be an object or a string")
     try:
         return [from_json(Action, given, "action")]
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # a whole number may be larger than any float
         raise BadRequest(str(error)) from error
