@@ -19,6 +19,7 @@ from stepladder.envs.conformance import check_environment
 from stepladder.envs.forms.environment import FormsEnvironment
 from stepladder.images import ImageStore
 from stepladder.interfaces import Environment, EnvironmentFailure, EnvironmentTimeout
+from stepladder.pressure import Pressure
 from stepladder.types import Action, Observation, Task
 
 TASKS = FormsEnvironment.tasks()
@@ -348,3 +349,39 @@ def test_any_request_gets_a_declared_answer(case: Any) -> None:
         assert answer.status_code == 405
     else:
         assert str(answer.status_code) in operation["responses"]
+
+
+def test_a_full_machine_begins_no_further_episode() -> None:
+    async def work(client: httpx.AsyncClient) -> None:
+        asked = {"task": LOGIN.id, "seed": 0}
+        first = await client.post("/reset", json=asked)
+        assert first.status_code == 200, "the first one may always begin"
+        second = await client.post("/reset", json=asked)
+        assert second.status_code == 503
+        assert "memory is short" in second.json()["error"]
+        await client.post("/close", json={"episode_id": first.json()["episode_id"]})
+
+    with_server(work, app(capacity=4, pressure=Pressure(memory=1e9)))
+
+
+class Slow(FormsEnvironment):
+    """Takes its time to be graded, and says so."""
+
+    evaluate_deadline = 5.0
+
+    async def evaluate(self) -> float:
+        await asyncio.sleep(0.4)
+        return await super().evaluate()
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_an_environment_may_grant_itself_time(monkeypatch: pytest.MonkeyPatch, granted: bool) -> None:
+    if not granted:
+        monkeypatch.delattr(Slow, "evaluate_deadline")
+
+    async def work(client: httpx.AsyncClient) -> None:
+        began = await client.post("/reset", json={"task": LOGIN.id, "seed": 0})
+        graded = await client.post("/evaluate", json={"episode_id": began.json()["episode_id"]})
+        assert graded.status_code == (200 if granted else 504)
+
+    with_server(work, app(Slow, deadline=0.3))

@@ -25,6 +25,7 @@ from stepladder.envs.bridge.client import TOKEN
 from stepladder.envs.bridge.server import ServerSettings, make_app
 from stepladder.images import ImageStore
 from stepladder.interfaces import Environment
+from stepladder.pressure import Pressure
 from stepladder.rollout.opening import check_options, open_environments
 from stepladder.tasks import load_tasks
 
@@ -33,7 +34,8 @@ from stepladder.tasks import load_tasks
 class ServeConfig:
     """Environments of `tasks` at http://`host`:`port`. `token` None takes that of the environment variable
     STEPLADDER_BRIDGE_TOKEN, or makes one; "none" wants none, which is refused for addresses that other machines reach. `capacity`
-    episodes at once, each with a lease of `lease` seconds; a call may take `deadline` seconds."""
+    episodes at once, each with a lease of `lease` seconds; a call may take `deadline` seconds. No further episode begins while less
+    than `memory` GiB are free or more than `load` processes a core want to run (0: whatever is free)."""
 
     tasks: str = "desk"
     host: str = "127.0.0.1"
@@ -42,6 +44,8 @@ class ServeConfig:
     capacity: int = 8
     lease: float = 600.0
     deadline: float = 180.0
+    memory: float = 0.5
+    load: float = 32.0
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -73,7 +77,9 @@ def main(config: ServeConfig) -> None:
     async def open_one(images: ImageStore) -> Environment:
         return (await open_environments(kind, images, 1, config.options))[0]
 
-    app = make_app(open_one, tasks, ServerSettings(token, config.capacity, config.lease, config.deadline))
+    app = make_app(
+        open_one, tasks, ServerSettings(token, config.capacity, config.lease, config.deadline, Pressure(config.memory, config.load))
+    )
     uvicorn.run(
         app,
         host=config.host,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from stepladder.images import ImageStore
 from stepladder.interfaces import Environment
+from stepladder.pressure import Pressure
 from stepladder.types import Action, Observation, Task
 
 #: Opens one more environment, whose pictures go to the store that is given.
@@ -57,10 +58,12 @@ class Episode:
 
 
 class Leases:
-    """At most `capacity` episodes at once, each until `seconds` after it was last heard of."""
+    """At most `capacity` episodes at once, each until `seconds` after it was last heard of. On a machine that is full (`pressure`)
+    no further one begins as long as another one runs."""
 
-    def __init__(self, open_environment: OpenEnvironment, capacity: int, seconds: float) -> None:
+    def __init__(self, open_environment: OpenEnvironment, capacity: int, seconds: float, pressure: Pressure | None = None) -> None:
         self._open, self.capacity, self.seconds = open_environment, capacity, seconds
+        self._pressure = pressure or Pressure()
         self._episodes: dict[str, Episode] = {}
         #: Episodes that are being started; True for those that nobody wants any more.
         self._starting: dict[str, bool] = {}
@@ -97,11 +100,15 @@ class Leases:
         if self.running >= self.capacity:
             self.counts["refused"] += 1
             raise Full(f"{self.capacity} episodes are running, and more there may not be; try again later")
+        if self.running and (short := self._pressure.short()):
+            self.counts["refused"] += 1
+            raise Full(f"the server's machine is full, {short} is short; try again later")
         self._starting[identifier] = False
         images, environment = ImageStore(cache=0), None
         try:
             async with asyncio.timeout(deadline):
                 environment = await self._open(images)
+            async with asyncio.timeout(_granted(environment, "reset", deadline)):
                 shown = await environment.reset(task, seed)
             if self._starting[identifier]:
                 raise Unknown(identifier)
@@ -127,12 +134,13 @@ class Leases:
         return episode
 
     @asynccontextmanager
-    async def working(self, identifier: str, deadline: float) -> AsyncIterator[Episode]:
-        """The episode for one call, one at a time. An environment that fails in it, in whatever way, has failed for good, and its
-        episode is closed. Raises Unknown, TimeoutError."""
+    async def working(self, identifier: str, deadline: float, what: str = "") -> AsyncIterator[Episode]:
+        """The episode for one call, one at a time, of `deadline` seconds, or what the environment grants itself for `what`. An
+        environment that fails in it, in whatever way, has failed for good, and its episode is closed. Raises Unknown,
+        TimeoutError."""
         episode = self.get(identifier)
         try:
-            async with episode.busy, asyncio.timeout(deadline):
+            async with episode.busy, asyncio.timeout(_granted(episode.environment, what, deadline)):
                 self.get(identifier)  # it may have been closed while this call waited
                 yield episode
         except (Unknown, asyncio.CancelledError):
@@ -165,6 +173,11 @@ class Leases:
                     _logger.warning("episode %s was not heard of for %g s and is closed", episode.id, self.seconds)
                     with suppress(Unknown):
                         await self.close(episode.id, "expired")
+
+
+def _granted(environment: Environment, what: str, deadline: float) -> float:
+    """Seconds for one call: some environments grant themselves more by an attribute such as `reset_deadline`."""
+    return max(deadline, float(getattr(environment, f"{what}_deadline", 0.0)))
 
 
 async def _end(environment: Environment) -> None:

@@ -113,7 +113,7 @@ class OpenEnv:
         """Grade the episode if it is over, and close it."""
         if status is None:
             return Shown(episode)
-        async with self.leases.working(episode.id, self.deadline):
+        async with self.leases.working(episode.id, self.deadline, "evaluate"):
             reward = float(await episode.environment.evaluate())
         with suppress(Unknown):  # its user may have closed it meanwhile
             await self.leases.close(episode.id)

@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.applications import Starlette
@@ -28,6 +28,7 @@ from stepladder.envs.bridge.openenv_schema import openenv_paths
 from stepladder.envs.bridge.openenv_socket import OpenEnvSocket
 from stepladder.envs.bridge.schema import openapi
 from stepladder.envs.bridge.wire import BadRequest, observation_payload, read_action, read_seed, read_task
+from stepladder.pressure import Pressure
 from stepladder.types import Action, ImageRef, Task
 
 MAX_PAUSE = 10.0
@@ -36,12 +37,14 @@ MAX_PAUSE = 10.0
 @dataclass(frozen=True)
 class ServerSettings:
     """`capacity` episodes at once; a lease of `lease` seconds, renewed by every call; `deadline` seconds for one call of an
-    environment. With `token` every call must carry it (`Authorization: Bearer ...`)."""
+    environment (more where it grants itself more). With `token` every call must carry it (`Authorization: Bearer ...`).
+    `pressure` says when the machine is too full for a further episode."""
 
     token: str | None = None
     capacity: int = 8
     lease: float = 600.0
     deadline: float = 180.0
+    pressure: Pressure = field(default_factory=Pressure)
 
     def __post_init__(self) -> None:
         if self.capacity < 1 or self.lease <= 0 or self.deadline <= 0:
@@ -90,7 +93,7 @@ class _Server:
         self.settings = settings
         self.tasks: Mapping[str, Task] = {task.id: task for task in tasks}
         self.kind = tasks[0].env if tasks else ""
-        self.leases = Leases(open_environment, settings.capacity, settings.lease)
+        self.leases = Leases(open_environment, settings.capacity, settings.lease, settings.pressure)
         self.openenv = OpenEnv(self.leases, self.tasks, self.kind, settings.deadline, settings.token is not None)
 
     def guarded(self, work: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -173,7 +176,8 @@ class _Server:
         return JSONResponse(seen(episode, body))
 
     async def evaluate(self, request: Request) -> Response:
-        async with self.leases.working(_identifier(await read_body(request)), self.settings.deadline) as episode:
+        identifier = _identifier(await read_body(request))
+        async with self.leases.working(identifier, self.settings.deadline, "evaluate") as episode:
             reward = float(await episode.environment.evaluate())
         return JSONResponse({"reward": reward})
 
