@@ -82,6 +82,7 @@ _ALIASES = {
     "windows": "super",
     "winleft": "super",
     "winright": "super",
+    "apps": "menu",
     "superl": "super",
     "superr": "super",
     "metal": "super",

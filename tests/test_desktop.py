@@ -239,6 +239,14 @@ def test_a_command_that_hangs_is_stopped_with_all_that_it_started() -> None:
     on_desktop(work)
 
 
+def test_programs_inside_can_be_ended_by_others() -> None:
+    async def work(desktop: Desktop) -> None:
+        assert (await shell(desktop, "sleep 30 & kill $!; wait $!; echo $?")).output.strip() == "143"
+        assert (await shell(desktop, "timeout -s INT 0.2 sleep 30; echo $?")).output.strip() == "124"
+
+    on_desktop(work)
+
+
 def test_a_missing_program_is_named() -> None:
     async def work(desktop: Desktop) -> None:
         with pytest.raises(EnvironmentFailure, match="no-such-program does not start"):

@@ -17,7 +17,7 @@ LAYERS = (
     ("interfaces", "codec", "config", "images", "locks", "stats", "plugins", "progress", "drawing"),
     ("store", "run", "results"),
     ("agents", "envs", "models", "data", "report", "rewards", "algos", "benchmarks"),
-    ("tasks", "policies", "rollout", "train", "interchange"),
+    ("tasks", "policies", "rollout", "train", "interchange", "recorder"),
     ("stages",),
     ("doctor", "show", "compare", "cli_benchmarks"),
     ("cli",),
@@ -43,6 +43,7 @@ NO_TORCH = {
         "pressure",
         "benchmarks",
         "interchange",
+        "recorder",
         "cli_benchmarks",
     ),
     *(
@@ -63,7 +64,10 @@ NO_TORCH = {
         "cli",
         "__init__",
     ),
-    *("policies/random.py", "policies/scripted.py", "stages/collect.py", "stages/evaluate.py"),
+    *("policies/random.py", "policies/scripted.py", "stages/collect.py", "stages/evaluate.py", "stages/policies.py"),
+    *("policies/answers.py", "policies/blocks.py", "policies/budget.py", "policies/http.py", "policies/pictures.py"),
+    *("policies/anthropic.py", "policies/openai_chat.py", "policies/openai_responses.py", "policies/server_sent_events.py"),
+    *("policies/chat_request.py", "policies/chat_server.py"),
 }
 HEAVY = ("torch", "transformers", "tokenizers", "safetensors")
 #: Code is loaded by dotted path here and nowhere else.

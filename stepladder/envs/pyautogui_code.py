@@ -80,6 +80,16 @@ def _is_setting(target: ast.expr) -> bool:
     return isinstance(target, ast.Attribute) and target.attr in ("FAILSAFE", "PAUSE", "MINIMUM_DURATION")
 
 
+def _is_tween(node: ast.expr) -> bool:
+    """How the pointer gathers speed (`pyautogui.easeInQuad`, as OSWorld's controllers write it), which means nothing here."""
+    return (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "pyautogui"
+        and (node.attr.startswith("ease") or node.attr == "linear")
+    )
+
+
 def _read_call(call: ast.Call) -> list[Action]:
     function = call.func
     if not (isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name)):
@@ -153,6 +163,8 @@ def _place(given: dict[str, Any]) -> dict[str, Any]:
 
 def _value(node: ast.expr) -> Any:
     """A plain value: a string, a number, a list of them."""
+    if _is_tween(node):
+        return None
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:

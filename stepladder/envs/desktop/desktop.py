@@ -81,6 +81,8 @@ class Desktop:
             settings.network,
         )
         self._thread = ThreadPoolExecutor(1, "desktop")
+        #: The socket of the X server, once it is up.
+        self.display_socket = ""
         self._guest: Guest | None = None
         self._frames: FrameBuffer | None = None
         self._server: XServer | None = None
@@ -105,7 +107,8 @@ class Desktop:
         self._guest = Guest(process)
         session = await self._guest.connect(settings.start_seconds)
         self._frames = FrameBuffer(sandbox.path(f"{FRAMES}/Xvfb_screen0"))
-        self._server = await self._in_thread(lambda: XServer(sandbox.display_socket(session["display"])))
+        self.display_socket = sandbox.display_socket(session["display"])
+        self._server = await self._in_thread(lambda: XServer(self.display_socket))
         self._hands = await self._in_thread(lambda: Hands(self.server, settings.width, settings.height, self._drain))
         # A window that comes before the window manager may never get the keyboard.
         until = time.monotonic() + settings.start_seconds
@@ -255,6 +258,10 @@ class Desktop:
     async def windows(self) -> list[Window]:
         """The windows of applications, the topmost last."""
         return await self._in_thread(self.server.windows)
+
+    async def pointer(self) -> tuple[int, int]:
+        """Where the pointer is, in pixels."""
+        return await self._in_thread(self.server.pointer)
 
     async def wait_for_window(self, matches: Callable[[Window], bool], seconds: float = 20.0) -> Window:
         """The topmost window that matches, once there is one. Raises EnvironmentTimeout that names the windows there are."""

@@ -28,13 +28,15 @@ _connecting = threading.Lock()
 @dataclass(frozen=True)
 class Window:
     """A window of an application. `classes` are its instance and class names, `box` (left, top, width, height) in pixels without
-    the frame that the window manager draws, `dialog` whether it belongs to another window."""
+    the frame that the window manager draws, `dialog` whether it belongs to another window, `splash` whether it only tells that the
+    application is starting."""
 
     id: int
     title: str
     classes: tuple[str, ...]
     box: tuple[int, int, int, int]
     dialog: bool
+    splash: bool = False
 
 
 def _failing(method: Callable[P, T]) -> Callable[P, T]:
@@ -51,7 +53,7 @@ class XServer:
     """The server that listens on the socket at `path`. Raises EnvironmentFailure when there is none."""
 
     def __init__(self, path: str) -> None:
-        self._display = _connect(path)
+        self._display = open_display(path)
         self._root = self._display.screen().root
         information = self._display.display.info
         self.first_keycode, self.last_keycode = information.min_keycode, information.max_keycode
@@ -106,18 +108,21 @@ class XServer:
 
     @_failing
     def managed(self) -> bool:
-        """Whether a window manager is at work."""
-        return len(self._property(self._root, "_NET_SUPPORTING_WM_CHECK")) > 0
+        """Whether a window manager is at work: it is there, and has said how many desktops there are, which docks wait for."""
+        told = ("_NET_SUPPORTING_WM_CHECK", "_NET_NUMBER_OF_DESKTOPS")
+        return all(len(self._property(self._root, name)) > 0 for name in told)
 
     @_failing
     def windows(self) -> list[Window]:
-        """The windows that the window manager knows, the topmost last."""
+        """The windows that the window manager knows, the topmost last; docks and panels are none."""
         found = []
         for identifier in self._property(self._root, "_NET_CLIENT_LIST_STACKING"):
             try:
-                found.append(self._window(int(identifier)))
+                window = self._window(int(identifier))
             except error.XError:
                 continue  # it was closed meanwhile
+            if window is not None:
+                found.append(window)
         return found
 
     @_failing
@@ -136,16 +141,20 @@ class XServer:
         """Ask the window manager to close a window, as its close button does."""
         self._message(window, "_NET_CLOSE_WINDOW", (X.CurrentTime, 2, 0, 0, 0))
 
-    def _window(self, identifier: int) -> Window:
+    def _window(self, identifier: int) -> Window | None:
+        """None for a dock."""
         window = self._display.create_resource_object("window", identifier)
+        kinds = {self._display.get_atom_name(kind) for kind in self._property(window, "_NET_WM_WINDOW_TYPE")}
+        if "_NET_WM_WINDOW_TYPE_DOCK" in kinds:
+            return None
         named = self._property(window, "_NET_WM_NAME") or self._property(window, "WM_NAME")
         title = named.decode(errors="replace") if isinstance(named, bytes) else str(named or "")
         geometry = window.get_geometry()
         origin = window.translate_coords(self._root, 0, 0)
-        kinds = {self._display.get_atom_name(kind) for kind in self._property(window, "_NET_WM_WINDOW_TYPE")}
         dialog = "_NET_WM_WINDOW_TYPE_DIALOG" in kinds or bool(len(self._property(window, "WM_TRANSIENT_FOR")))
         classes = tuple(window.get_wm_class() or ())
-        return Window(identifier, title, classes, (-origin.x, -origin.y, geometry.width, geometry.height), dialog)
+        box = (-origin.x, -origin.y, geometry.width, geometry.height)
+        return Window(identifier, title, classes, box, dialog, "_NET_WM_WINDOW_TYPE_SPLASH" in kinds)
 
     def _property(self, window: Any, name: str) -> Any:
         found = window.get_full_property(self._display.intern_atom(name), X.AnyPropertyType)
@@ -158,8 +167,10 @@ class XServer:
         self._display.sync()
 
 
-def _connect(path: str) -> display.Display:
-    """python-xlib looks for sockets in the machine's /tmp alone; ours lie within sandboxes. It asks for the socket, then for what
+def open_display(path: str) -> display.Display:
+    """A connection to the X server that listens on the socket at `path`. Raises EnvironmentFailure.
+
+    python-xlib looks for sockets in the machine's /tmp alone; ours lie within sandboxes. It asks for the socket, then for what
     proves who we are, and then begins to speak: only until then its own functions are exchanged, so that a server that does not
     answer keeps nobody else waiting."""
     exchanged = False

@@ -317,12 +317,17 @@ def _take_charge() -> None:
         file.write("1000")  # when the machine runs out of memory, a desktop goes first
 
 
+def _overhear(*_: object) -> None:
+    """A signal that changes nothing."""
+
+
 def main() -> None:
     server = Server(json.loads(sys.argv[1]))
     began = time.monotonic()
-    # Programs inside may send signals; who started the sandbox ends it otherwise, or without isolation by SIGTERM.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if server.settings["isolated"] else _end)
+    # Programs inside may send signals; who started the sandbox ends it otherwise, or without isolation by SIGTERM. A signal that is
+    # ignored stays ignored by the programs that are started, one with a handler does not.
+    signal.signal(signal.SIGINT, _overhear)
+    signal.signal(signal.SIGTERM, _overhear if server.settings["isolated"] else _end)
     _take_charge()
     threading.Thread(target=server.reap, daemon=True).start()
     try:

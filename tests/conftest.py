@@ -1,0 +1,11 @@
+"""How many examples hypothesis tries: 200, or 10,000 at night (`HYPOTHESIS_PROFILE=nightly`)."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("ci", max_examples=200, deadline=None)
+settings.register_profile("nightly", max_examples=10_000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
