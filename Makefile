@@ -10,7 +10,7 @@ TORCH_OPTIONS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test check bench clean clean-runs chromium chromium-full chromium-driver desktop
+.PHONY: help setup demo test check bench clean clean-runs chromium chromium-full chromium-driver desktop osworld
 
 help:
 	@echo "make setup    a virtual environment in .venv, the packages, Chromium"
@@ -18,6 +18,7 @@ help:
 	@echo "make test     the tests"
 	@echo "make check    lint, format and types"
 	@echo "make desktop  what pocket desktops need: an X server, a sandbox, a window manager, applications"
+	@echo "make osworld  and the further applications of OSWorld's tasks: GIMP, Thunderbird, a sound server and more"
 	@echo "make bench    the speed of the browser environment beside Playwright and Gymnasium, which are installed for it"
 	@echo "make clean    remove .venv and caches"
 	@echo "make clean-runs   remove runs/, with every model and result in it"
@@ -35,7 +36,7 @@ setup: .venv/ready chromium
 .venv/ready: .venv/bin/python pyproject.toml constraints.txt
 	@echo "== packages into .venv (PyTorch first, at the exact version of constraints.txt)"
 	@$(PIP) --quiet $(TORCH_OPTIONS) "$$(grep '^torch==' constraints.txt)"
-	@$(PIP) --quiet -e ".[browser,bridge,desktop,train,dev]"
+	@$(PIP) --quiet -e ".[browser,bridge,data,desktop,osworld,train,dev]"
 	@touch $@
 
 chromium: .venv/ready
@@ -53,6 +54,9 @@ demo: setup
 
 desktop: .venv/ready
 	@dev/install_desktop.sh applications
+
+osworld: .venv/ready
+	@dev/install_desktop.sh osworld
 
 test: setup chromium-full desktop
 	@echo "== tests, two at a time"

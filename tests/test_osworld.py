@@ -20,7 +20,8 @@ from stepladder.envs.osworld.getters import Got, State, get
 from stepladder.envs.osworld.grading import grade
 from stepladder.envs.osworld.lacking import Lacks
 from stepladder.envs.osworld.machine import Executed
-from stepladder.envs.osworld.metrics import METRICS
+from stepladder.envs.osworld.metrics import metric as metric_of
+from stepladder.envs.osworld.pyautogui_command import pyautogui_code, without_pyautogui
 from stepladder.envs.osworld.steps import Setup
 from stepladder.envs.osworld.task_file import load_tasks, make_task
 from stepladder.errors import TaskError
@@ -64,6 +65,9 @@ class Machine:
 
     async def close_window(self, name: str, strict: bool, by_class: bool) -> bool:
         return True
+
+    async def screenshot(self) -> bytes:
+        raise EnvironmentFailure("a machine in memory has no screen")
 
     async def accessibility(self) -> str:
         return "<desktop-frame/>"
@@ -143,11 +147,12 @@ def test_placeholders_are_filled_in_commands_that_are_run_and_not_in_those_that_
     assert machine.done == [("execute", "echo secret 960", True), ("launch", ["{SCREEN_WIDTH}"], False)]
 
 
-def test_pyautogui_is_done_with_the_machines_own_hands_and_other_python_is_run() -> None:
-    machine, other = Machine(), ["python", "-c", "import pathlib; pathlib.Path('x').touch()"]
-    click = "import pyautogui; import time; pyautogui.click({SCREEN_WIDTH_HALF}, {SCREEN_HEIGHT_HALF}); time.sleep(0.5);"
-    run_steps(machine, step("execute", command=["python", "-c", click]), step("execute", command=other))
-    assert machine.done == [Action("click", 960.0, 540.0), Action("wait", seconds=0.5), ("execute", other, False)]
+def test_pyautogui_is_read_and_other_python_is_run() -> None:
+    other = ["python", "-c", "import pathlib; pathlib.Path('x').touch()"]
+    click = "import pyautogui; import time; pyautogui.click(960, 540); time.sleep(0.5);"
+    assert pyautogui_code(["python", "-c", click]) == [Action("click", 960.0, 540.0), Action("wait", seconds=0.5)]
+    assert pyautogui_code(other) is None
+    assert without_pyautogui(other) == other
 
 
 def test_a_command_is_run_until_its_condition_holds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +250,7 @@ def test_a_window_that_the_agent_has_closed_is_passed_over_before_grading(monkey
 )
 def test_pyautogui_that_cannot_be_read_is_lacking_and_not_left_out(command: Any, said: str) -> None:
     with pytest.raises(Lacks, match=said):
-        run_steps(Machine(), step("execute", command=command, shell=isinstance(command, str)))
+        pyautogui_code(command)
 
 
 def test_a_faulty_task_file_is_no_score() -> None:
@@ -294,7 +299,7 @@ def test_settings_of_the_browser(getter: str, preferences: dict[str, Any], expec
 
 
 def metric(name: str, result: Any, rules: Any = None, **options: Any) -> float:
-    return METRICS[name](result, *([] if rules is None else [rules]), **options)
+    return metric_of(name)(result, *([] if rules is None else [rules]), **options)
 
 
 def got(text: str) -> Got:
@@ -344,7 +349,7 @@ AUTOSAVE = (
         ("check_json", got('{"a": 1}'), {"unexpect": [{"key": ["a"], "method": "eq", "ref": 1}]}, 0),
         ("check_json", got("no json"), {"expect": []}, 0),
         ("check_direct_json_object", {"a": "x"}, {"expected": {"a": "x"}}, 1),
-        ("check_direct_json_object", "{'a': 'xyz'}", {"expected": {"a": ["q", "y"]}, "expect_in_result": True}, 1),
+        ("check_direct_json_object", "{'a': 'xyz'}", {"expected": {"a": ["q", "xyz"]}, "expect_in_result": True}, 1),
         ("check_json_settings", got('{"a": 1, "b": 2}'), {"expected": {"b": 2}}, 1),
     ],
 )
@@ -396,7 +401,7 @@ def test_no_file_that_an_agent_leaves_is_more_than_a_score(name: str, content: b
 
 def test_coverage_names_what_is_lacking(tmp_path: Path) -> None:
     evaluator = {
-        "func": ["compare_table", "exact_match"],
+        "func": ["compare_dreams", "exact_match"],
         "result": [{"type": "vm_file", "path": "/f", "dest": "f"}, {"type": "googledrive_file"}],
         "expected": [{"type": "cloud_file", "path": "https://example.org/f", "dest": "f"}, None],
         "postconfig": [{"type": "launch", "parameters": {"command": ["no-such-program"]}}],
@@ -410,9 +415,46 @@ def test_coverage_names_what_is_lacking(tmp_path: Path) -> None:
     }
     found = lacks(make_task(content, "os", "f.json"), tmp_path)
     assert found == [
-        *("setup step login", "program no-such-program", "a network", "metric compare_table", "getter googledrive_file"),
+        *("setup step login", "program no-such-program", "a network", "metric compare_dreams", "getter googledrive_file"),
         "file https://example.org/f",
     ]
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "expected"),
+    [
+        ({"func": "is_vlc_fullscreen", "result": {"type": "vm_window_size", "app_class_name": "vlc"}}, ["program wmctrl"]),
+        ({"func": "compare_images", "result": {"type": "vm_wallpaper", "dest": "w"}}, ["GNOME"]),
+        ({"func": "exact_match", "result": {"type": "vm_terminal_output"}}, ["GNOME's terminal"]),
+        ({"func": "compare_config", "result": {"type": "vscode_config", "path": "/a", "dest": "a"}}, []),
+        (
+            {"func": "compare_config", "result": {"type": "vscode_config", "vscode_extension_command": "x"}},
+            ["OSWorld's extension of VS Code"],
+        ),
+        (
+            {
+                "func": "check_accessibility_tree",
+                "result": {"type": "accessibility_tree"},
+                "expected": {"type": "rule", "rules": [{"selectors": ["label[attr|id=a]"]}]},
+            },
+            ["attributes in the accessibility tree"],
+        ),
+    ],
+)
+def test_what_grading_needs_of_the_machine(evaluator: dict[str, Any], expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    content = {"id": "t", "instruction": "y", "config": [], "evaluator": evaluator}
+    assert lacks(make_task(content, "os", "f.json"), None) == expected
+
+
+def test_a_package_that_a_metric_needs_is_lacking_when_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str, table: Any, what: str) -> Any:
+        raise ModuleNotFoundError("No module named 'pptx'", name="pptx")
+
+    monkeypatch.setattr("stepladder.plugins.load", absent)
+    evaluator = {"func": "compare_pptx_files", "result": {"type": "vm_file", "path": "/f", "dest": "f"}}
+    content = {"id": "t", "instruction": "y", "config": [], "evaluator": evaluator}
+    assert lacks(make_task(content, "os", "f.json"), None) == ["package pptx"]
 
 
 @shared
@@ -464,12 +506,12 @@ def test_a_known_solution_scores_one() -> None:
 
 
 def test_a_task_that_lacks_something_fails_at_its_reset_and_names_it() -> None:
-    task = make_task({"id": "t", "instruction": "y", "evaluator": {"func": "compare_table", "result": None}}, "os", "f.json")
+    task = make_task({"id": "t", "instruction": "y", "evaluator": {"func": "compare_dreams", "result": None}}, "os", "f.json")
 
     async def run() -> None:
         environment = OSWorldEnvironment(ImageStore())
         try:
-            with pytest.raises(EnvironmentFailure, match="metric compare_table"):
+            with pytest.raises(EnvironmentFailure, match="metric compare_dreams"):
                 await environment.reset(task, 0)
         finally:
             await environment.close()

@@ -6,8 +6,10 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import drawn_actions
 import numpy as np
 import pytest
+from drawn_actions import actions, damaged, screens, sizes, thoughts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,70 +17,15 @@ from stepladder.agents import agent_class
 from stepladder.agents.coordinates import RelativeCoordinates
 from stepladder.agents.qwen_vl import QwenVLAgent
 from stepladder.interfaces import Agent, ParseError
-from stepladder.keys import MODIFIERS, NAMED_KEYS, canonical_key, read_keys
+from stepladder.keys import NAMED_KEYS, canonical_key, read_keys
 from stepladder.types import ACTION_KINDS, Action, Completion, ImageRef, Observation, Step, Task
 
 SCREEN = Observation(screenshot=ImageRef("0" * 64, 160, 210))
 TASK = Task("click-test", "Click the button.", "miniwob")
 
-sizes = st.integers(1, 4000)
-symbols = st.characters(exclude_categories=("C", "Z")).filter(lambda c: c == c.lower() and len(c) == 1)
-keys = st.lists(st.sampled_from(NAMED_KEYS) | symbols, min_size=1, max_size=3).map(tuple)
-modifiers = st.lists(st.sampled_from(MODIFIERS), unique=True, max_size=2).map(tuple)
-
-
-@st.composite
-def screens(draw: st.DrawFn) -> Observation:
-    return Observation(screenshot=ImageRef("0" * 64, draw(sizes), draw(sizes)))
-
-
-@st.composite
-def actions(draw: st.DrawFn, screen: Observation, kinds: tuple[str, ...]) -> Action:
-    assert screen.screenshot is not None
-    width, height = screen.screenshot.width, screen.screenshot.height
-    xs, ys = st.floats(0, width - 1), st.floats(0, height - 1)
-    kind: Any = draw(st.sampled_from(kinds))
-    point: dict[str, Any] = {"x": draw(xs), "y": draw(ys)}
-    if kind != "move" and draw(st.booleans()):
-        point = {}
-    if kind in ("click", "double_click", "triple_click", "right_click", "middle_click", "move", "mouse_down", "mouse_up"):
-        return Action(kind, **point, keys=draw(modifiers))
-    if kind == "drag":
-        return Action(kind, **point, x2=draw(xs), y2=draw(ys), keys=draw(modifiers))
-    if kind == "scroll":
-        amount = draw(st.integers(-5000, 5000)) / 100
-        return Action(kind, **point, amount=amount, name=draw(st.sampled_from(["", "horizontal"])), keys=draw(modifiers))
-    if kind in ("key", "key_down", "key_up"):
-        return Action(kind, keys=draw(keys))
-    if kind == "wait":
-        return Action(kind, seconds=draw(st.floats(0, 30)))
-    if kind == "call":
-        return Action(kind, name=draw(names), args=draw(arguments))
-    return Action(kind, text=draw(st.text()))
-
-
-names = st.from_regex(r"[A-Za-z_][\w.-]{0,20}", fullmatch=True).filter(lambda name: name != "computer_use")
-values = st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(max_size=10)
-arguments = st.dictionaries(
-    st.text(max_size=8).filter(lambda name: name != "action"),
-    values | st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=3), values),
-)
-thoughts = st.text(alphabet=st.characters(exclude_characters="<", exclude_categories=("Cs",)))
-
 
 def close(first: Action, second: Action, screen: Observation, grid: int) -> bool:
-    assert screen.screenshot is not None
-    tolerance_x, tolerance_y = RelativeCoordinates(grid=grid).tolerance(screen.screenshot.width, screen.screenshot.height)
-    for a, b, tolerance in (
-        (first.x, second.x, tolerance_x),
-        (first.x2, second.x2, tolerance_x),
-        (first.y, second.y, tolerance_y),
-        (first.y2, second.y2, tolerance_y),
-    ):
-        if (a is None) != (b is None) or (a is not None and b is not None and abs(a - b) > tolerance + 1e-9):
-            return False
-    pointless = {"x": None, "y": None, "x2": None, "y2": None}
-    return replace(first, **pointless) == replace(second, **pointless)  # type: ignore[arg-type]
+    return drawn_actions.close(first, second, screen, RelativeCoordinates(grid=grid))
 
 
 @given(st.data(), screens(), st.sampled_from([1, 5, 10, 40]), st.sampled_from(["none", "action", "full"]))
@@ -271,11 +218,7 @@ FRAGMENTS = ["<tool_call>", "</tool_call>", "<think>", "</think>", '"arguments":
 @given(st.data())
 def test_damaged_replies_are_read_or_refused(data: st.DataObject) -> None:
     text = QwenVLAgent(thought="full").format("Hm.\nAction: Go", data.draw(actions(SCREEN, ACTION_KINDS)), SCREEN)
-    for _ in range(data.draw(st.integers(1, 4))):
-        begin = data.draw(st.integers(0, len(text)))
-        end = data.draw(st.integers(begin, min(len(text), begin + 8)))
-        text = text[:begin] + data.draw(st.sampled_from(FRAGMENTS) | st.text(max_size=3)) + text[end:]
-    read_or_refuse(text)
+    read_or_refuse(data.draw(damaged(text, FRAGMENTS)))
 
 
 json_values = st.recursive(

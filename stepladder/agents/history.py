@@ -36,14 +36,14 @@ def window(
     shown = [step.observation for step in steps[first:]] + [observation]
     for offset, seen in enumerate(shown):
         text = opening(lines, seen) if offset == 0 else follow_up(steps[first + offset - 1], seen)
-        messages.append(_user(seen, text))
+        messages.append(user_message(seen, text))
         if offset < len(shown) - 1:
-            messages.append(_assistant(steps[first + offset], reply))
+            messages.append(assistant_message(steps[first + offset], reply))
     return tuple(messages)
 
 
-def _user(observation: Observation, text: str) -> Message:
-    """The picture comes first, so that several questions about one picture share a prefix."""
+def user_message(observation: Observation, text: str) -> Message:
+    """What the user shows and says. The picture comes first, so that several questions about one picture share a prefix."""
     content: list[str | ImageRef] = []
     if observation.screenshot is not None:
         content.append(observation.screenshot)
@@ -52,7 +52,8 @@ def _user(observation: Observation, text: str) -> Message:
     return Message("user", tuple(content))
 
 
-def _assistant(step: Step, reply: Callable[[Step], str]) -> Message:
+def assistant_message(step: Step, reply: Callable[[Step], str]) -> Message:
+    """The answer of a past step: what was sampled, with its token ids, or what `reply` says for a step without a completion."""
     if step.completion is not None:
         return Message("assistant", (step.completion.text,), tokens=step.completion.tokens)
     return Message("assistant", (reply(step),))

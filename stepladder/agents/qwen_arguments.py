@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
-from stepladder.agents.coordinates import RelativeCoordinates
-from stepladder.keys import MODIFIERS, canonical_key, read_keys
+from stepladder.agents.coordinates import Coordinates
+from stepladder.agents.places import check_keys, check_text, finite, show
+from stepladder.keys import MODIFIERS, read_keys
 from stepladder.types import Action, ActionKind, ImageRef
 
 #: Qwen scrolls in pixels, actions count wheel notches. A round figure: Chromium scrolls 53 pixels a notch on Linux, 100 on Windows.
@@ -69,7 +69,9 @@ class ArgumentError(ValueError):
         self.field = field
 
 
-def to_arguments(action: Action, coordinates: RelativeCoordinates, screenshot: ImageRef | None) -> dict[str, Any]:
+def to_arguments(
+    action: Action, coordinates: Coordinates, screenshot: ImageRef | None, pixels_per_notch: int = PIXELS_PER_NOTCH
+) -> dict[str, Any]:
     """Raises ValueError for an action that the tool cannot say."""
     if action.kind in _NAMES and action.kind not in _KEYED.values():
         written = {"action": _NAMES[action.kind], **_write_point("coordinate", action.x, action.y, coordinates, screenshot)}
@@ -77,7 +79,7 @@ def to_arguments(action: Action, coordinates: RelativeCoordinates, screenshot: I
             raise ValueError("a move needs x and y")
         return {**written, **_write_modifiers(action.keys)}
     if action.kind in _KEYED.values():
-        return {"action": _NAMES[action.kind], "keys": _check_keys(action.keys)}
+        return {"action": _NAMES[action.kind], "keys": list(check_keys(action.keys))}
     if action.kind == "drag":
         end = _write_point("coordinate", action.x2, action.y2, coordinates, screenshot)
         if not end:
@@ -88,24 +90,26 @@ def to_arguments(action: Action, coordinates: RelativeCoordinates, screenshot: I
         if action.name not in ("", "horizontal"):
             raise ValueError(f"a scroll's name is {action.name!r}; it must be empty or 'horizontal'")
         point = _write_point("coordinate", action.x, action.y, coordinates, screenshot)
-        pixels = round(_finite(action.amount, "amount") * PIXELS_PER_NOTCH)
+        pixels = _write_pixels(finite(action.amount, "amount"), pixels_per_notch)
         return {"action": "hscroll" if action.name else "scroll", **point, "pixels": pixels, **_write_modifiers(action.keys)}
     if action.kind == "type":
-        return {"action": "type", "text": _check_text(action.text)}
+        return {"action": "type", "text": check_text(action.text)}
     if action.kind == "wait":
         if not 0 <= action.seconds <= MAX_WAIT:
             raise ValueError(f"a wait of {action.seconds} seconds cannot be said; it must lie in 0..{MAX_WAIT:g}")
         return {"action": "wait", "time": int(action.seconds) if action.seconds == int(action.seconds) else action.seconds}
     if action.kind == "done":
-        answer = {"action": "answer", "text": _check_text(action.text)}
+        answer = {"action": "answer", "text": check_text(action.text)}
         return answer if action.text else {"action": "terminate", "status": "success"}
     if action.kind == "fail":
-        reason = {"text": _check_text(action.text)} if action.text else {}
+        reason = {"text": check_text(action.text)} if action.text else {}
         return {"action": "terminate", "status": "failure", **reason}
     raise ValueError(f"this dialect cannot say {action.kind!r}")
 
 
-def from_arguments(arguments: dict[str, Any], coordinates: RelativeCoordinates, screenshot: ImageRef | None) -> Action:
+def from_arguments(
+    arguments: dict[str, Any], coordinates: Coordinates, screenshot: ImageRef | None, pixels_per_notch: int = PIXELS_PER_NOTCH
+) -> Action:
     """Raises ArgumentError, and nothing else, for arguments that say no action."""
     name = arguments.get("action")
     if not isinstance(name, str):
@@ -123,7 +127,7 @@ def from_arguments(arguments: dict[str, Any], coordinates: RelativeCoordinates, 
         return Action("drag", *start, *end, keys=_read_modifiers(arguments))
     if name in ("scroll", "hscroll"):
         point = _read_point("coordinate", arguments, coordinates, screenshot)
-        amount = _read_number("pixels", arguments) / PIXELS_PER_NOTCH
+        amount = _read_number("pixels", arguments) / pixels_per_notch
         sideways = "horizontal" if name == "hscroll" else ""
         return Action("scroll", *point, amount=amount, name=sideways, keys=_read_modifiers(arguments))
     if name == "type":
@@ -136,28 +140,28 @@ def from_arguments(arguments: dict[str, Any], coordinates: RelativeCoordinates, 
         status = arguments.get("status")
         kind = _STATUS.get(status.strip().lower()) if isinstance(status, str) else None
         if kind is None:
-            raise ArgumentError("status", f"'status' is {_show(status)}; it must be success or failure")
+            raise ArgumentError("status", f"'status' is {show(status)}; it must be success or failure")
         return Action("done" if kind == "done" else "fail", text=_read_text(arguments, default=""))
-    raise ArgumentError("action", f"unknown action {_show(name)}")
+    raise ArgumentError("action", f"unknown action {show(name)}")
 
 
 def _write_point(
-    field: str, x: float | None, y: float | None, coordinates: RelativeCoordinates, screenshot: ImageRef | None
-) -> dict[str, list[int]]:
+    field: str, x: float | None, y: float | None, coordinates: Coordinates, screenshot: ImageRef | None
+) -> dict[str, list[float]]:
     if x is None or y is None:
         if x is not y:
             raise ValueError("an action needs both x and y, or neither")
         return {}
     if screenshot is None:
         raise ValueError("a place on the screen cannot be written without a screenshot")
-    written = coordinates.encode(_finite(x, "x"), _finite(y, "y"), screenshot.width, screenshot.height)
+    written = coordinates.encode(finite(x, "x"), finite(y, "y"), screenshot.width, screenshot.height)
     return {field: list(written)}
 
 
 def _read_point(
     field: str,
     arguments: dict[str, Any],
-    coordinates: RelativeCoordinates,
+    coordinates: Coordinates,
     screenshot: ImageRef | None,
     required: bool = False,
 ) -> tuple[float | None, float | None]:
@@ -172,9 +176,19 @@ def _read_point(
         pair = _NUMBER_PAIR.fullmatch(value[:100])
         value = list(pair.groups()) if pair else value
     if not isinstance(value, list) or len(value) != 2:
-        raise ArgumentError(field, f"{field!r} is {_show(value)}; it must be [x, y]")
+        raise ArgumentError(field, f"{field!r} is {show(value)}; it must be [x, y]")
     x, y = (_number(field, part) for part in value)
-    return coordinates.decode(x, y, screenshot.width, screenshot.height)
+    try:
+        return coordinates.decode(x, y, screenshot.width, screenshot.height)
+    except ValueError as error:  # a picture that the model cannot have been shown
+        raise ArgumentError(field, str(error)) from None
+
+
+def _write_pixels(notches: float, pixels_per_notch: int) -> int:
+    pixels = round(notches * pixels_per_notch)
+    if abs(pixels / pixels_per_notch - notches) > 0.5 / PIXELS_PER_NOTCH + 1e-9:
+        raise ValueError(f"a scroll of {notches} notches cannot be said in whole steps of 1/{pixels_per_notch} notch")
+    return pixels
 
 
 def _write_modifiers(keys: tuple[str, ...]) -> dict[str, str]:
@@ -202,15 +216,6 @@ def _read_modifiers(arguments: dict[str, Any]) -> tuple[str, ...]:
     return keys if all(key in MODIFIERS for key in keys) else ()
 
 
-def _check_keys(keys: tuple[str, ...]) -> list[str]:
-    if not keys:
-        raise ValueError("a key action needs keys")
-    for key in keys:
-        if canonical_key(key) != key:
-            raise ValueError(f"{key!r} is no canonical key name; write {canonical_key(key)!r}")
-    return list(keys)
-
-
 def _read_keys(arguments: dict[str, Any]) -> tuple[str, ...]:
     field = "keys" if arguments.get("keys") is not None else next((name for name in ("key", "text") if name in arguments), "keys")
     try:
@@ -219,20 +224,14 @@ def _read_keys(arguments: dict[str, Any]) -> tuple[str, ...]:
         raise ArgumentError(field, f"{field!r}: {error}") from None
 
 
-def _check_text(text: str) -> str:
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("text cannot contain lone surrogates")
-    return text
-
-
 def _read_text(arguments: dict[str, Any], default: str | None = None) -> str:
     value = arguments.get("text", default)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise ArgumentError("text", f"'text' is {_show(value)}; it must be a string")
+        raise ArgumentError("text", f"'text' is {show(value)}; it must be a string")
     try:
-        return _check_text(value)
+        return check_text(value)
     except ValueError as error:
         raise ArgumentError("text", str(error)) from None
 
@@ -247,21 +246,7 @@ def _read_number(field: str, arguments: dict[str, Any], default: float | None = 
 def _number(field: str, value: object) -> float:
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
-            return _finite(float(value), field)
+            return finite(float(value), field)
         except (ValueError, OverflowError):
             pass
-    raise ArgumentError(field, f"{field!r} is {_show(value)}; a finite number is needed")
-
-
-def _finite(value: float, name: str) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is {value}; a finite number is needed")
-    return value
-
-
-def _show(value: object) -> str:
-    """A short form for error messages; a number of many digits has no text form at all."""
-    try:
-        return repr(value)[:40]
-    except (ValueError, RecursionError):
-        return f"a {type(value).__name__}"
+    raise ArgumentError(field, f"{field!r} is {show(value)}; a finite number is needed")

@@ -78,7 +78,8 @@ _PROPERTIES: dict[str, Any] = {
     },
 }
 
-_FULL = """\
+#: The tools as Qwen's chat template writes them into the system message.
+TOOLS = """\
 # Tools
 
 You may call one or more functions to assist with the user query.
@@ -91,13 +92,15 @@ You are provided with function signatures within <tools></tools> XML tags:
 For each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:
 <tool_call>
 {{"name": <function-name>, "arguments": <args-json-object>}}
-</tool_call>
+</tool_call>"""
 
+#: How to answer, in OSWorld's agent.
+ACTION_RESPONSE = """\
 # Response format
 
 Response format for every step:
 1) Action: a short imperative describing what to do in the UI.
-2) A single <tool_call>...</tool_call> block containing only the JSON: {{"name": <function-name>, "arguments": <args-json-object>}}.
+2) A single <tool_call>...</tool_call> block containing only the JSON: {"name": <function-name>, "arguments": <args-json-object>}.
 
 Rules:
 - Output exactly in the order: Action, <tool_call>.
@@ -138,7 +141,7 @@ def system_text(system: str, scale: int, functions: Sequence[dict[str, Any]] = (
     """The system message for "full" or "short"; empty for "none". `functions` may be called beside the computer."""
     if system == "full":
         tools = [tool_definition(scale), *({"type": "function", "function": function} for function in functions)]
-        return _FULL.format(tool="\n".join(map(json.dumps, tools)))
+        return TOOLS.format(tool="\n".join(map(json.dumps, tools))) + "\n\n" + ACTION_RESPONSE
     if system == "none":
         return ""
     lines = [json.dumps(function) for function in functions]

@@ -1,37 +1,25 @@
-"""Qwen3-VL's dialect: one `computer_use` tool call a turn, coordinates 0..1000 across the screenshot.
+"""Stepladder's own form of Qwen3-VL's dialect: one `computer_use` tool call a turn, coordinates 0..1000 across the screenshot.
 
-    Action: Click the search box
-    <tool_call>
-    {"name": "computer_use", "arguments": {"action": "left_click", "coordinate": [512, 230]}}
-    </tool_call>
-
-A function that the task declares (`task.setup["functions"]`) is called in the same way, by its own name. What is written is always
-this form. What is read may also stand on one line, lack the closing tag or both tags, begin with a
-<think> block, use other names for actions and keys, or leave out the outer object.
+It differs from `qwen3_vl` in what suits a small model that is trained here: prompts of one line, no thought, coarse coordinates.
+Its full prompt offers every action there is, also those that Qwen's own prompt lacks.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from stepladder.agents import history
+from stepladder.agents.computer_use import ComputerUseAgent
 from stepladder.agents.coordinates import RelativeCoordinates
-from stepladder.agents.qwen_arguments import ArgumentError, from_arguments, to_arguments
-from stepladder.agents.qwen_prompt import TOOL_NAME, declared_functions, opening_text, system_text
-from stepladder.agents.replies import write_reply
-from stepladder.agents.tool_call import CLOSE, read_call, split_thought, write_call, write_thought
-from stepladder.interfaces import ParseError
-from stepladder.types import Action, Message, Observation, Step, Task
+from stepladder.agents.options import check_choice
+from stepladder.agents.qwen_prompt import declared_functions, opening_text, system_text
+from stepladder.types import Observation, Task
 
 Thought = Literal["none", "action", "full"]
 System = Literal["full", "short", "none"]
 
 
-class QwenVLAgent:
-    """The dialect of Qwen3-VL, Qwen2.5-VL-style tool calls and EvoCUA.
+class QwenVLAgent(ComputerUseAgent):
+    """Qwen3-VL's tool calls with prompts as short as one likes.
 
     `screenshots` is the number of pictures in a prompt, the current one included. `thought` says what is written before the call:
     nothing, the one "Action:" line, or the whole thought. `system` chooses the tool description: Qwen's own, one line, or none;
@@ -40,102 +28,16 @@ class QwenVLAgent:
     """
 
     name = "qwen_vl"
-    stop = (CLOSE,)
 
     def __init__(self, screenshots: int = 1, thought: Thought = "none", system: System = "short", grid: int = 1) -> None:
-        if screenshots < 1:
-            raise ValueError(f"screenshots is {screenshots}; it must be at least 1")
-        for option, value, allowed in (("thought", thought, get_args(Thought)), ("system", system, get_args(System))):
-            if value not in allowed:
-                raise ValueError(f"{option} is {value!r}; it must be one of {', '.join(allowed)}")
-        self.screenshots = screenshots
-        self.thought = thought
+        check_choice("thought", thought, get_args(Thought))
+        check_choice("system", system, get_args(System))
         self.system = system
-        self.coordinates = RelativeCoordinates(grid=grid)
+        self.scale = 1000
+        super().__init__(screenshots, thought, RelativeCoordinates(self.scale, grid))
 
-    def prompt(self, task: Task, steps: Sequence[Step], observation: Observation) -> tuple[Message, ...]:
-        """The messages for the next decision; see `Agent.prompt`."""
-        messages = history.window(
-            steps,
-            observation,
-            screenshots=self.screenshots,
-            describe=self._describe,
-            reply=self._reply,
-            opening=lambda lines, seen: opening_text(self.system, task.instruction, lines, seen.text),
-            follow_up=_follow_up,
-        )
-        system = system_text(self.system, self.coordinates.scale, declared_functions(task))
-        return (Message("system", (system,)), *messages) if system else messages
+    def system_text(self, task: Task, observation: Observation) -> str:
+        return system_text(self.system, self.scale, declared_functions(task))
 
-    def parse(self, text: str, observation: Observation) -> tuple[str, Action]:
-        """(thought, action) of a reply. Raises ParseError and nothing else."""
-        call = read_call(text)
-        if call.name not in (None, TOOL_NAME):
-            if not is_function(call.name, call.arguments):
-                raise ParseError(
-                    f"unknown tool {call.name!r}; it must be {TOOL_NAME!r}, or a function that was declared", call.start
-                )
-            return call.thought, Action("call", name=call.name, args=call.arguments)
-        try:
-            action = from_arguments(call.arguments, self.coordinates, observation.screenshot)
-        except ArgumentError as error:
-            raise ParseError(str(error), max(text.find(f'"{error.field}"', call.start), call.start)) from None
-        return call.thought, action
-
-    def format(self, thought: str, action: Action, observation: Observation) -> str:
-        """The reply that says `action`. Raises ValueError for an action or a thought that cannot be written in this dialect."""
-        return write_thought(thought, self.thought) + write_call(*self._call(action, observation))
-
-    def _call(self, action: Action, observation: Observation) -> tuple[str, dict[str, Any]]:
-        """The name of the tool and its arguments."""
-        if action.kind == "call":
-            arguments = dict(action.args)
-            if not is_function(action.name, arguments):
-                raise ValueError(f"a call of {action.name!r} with {arguments} cannot be said")
-            return action.name, arguments
-        return TOOL_NAME, to_arguments(action, self.coordinates, observation.screenshot)
-
-    def _describe(self, step: Step) -> str:
-        """One line for a step that is no longer shown: its "Action:" line, or the call in short."""
-        if step.action is None:
-            return f"unreadable reply ({step.error})"
-        line = split_thought(step.thought)[1].removeprefix("Action:").strip()
-        if line and self.thought != "none":
-            return line
-        return "; ".join(self._in_short(action, step.observation) for action in step.actions)
-
-    def _in_short(self, action: Action, observation: Observation) -> str:
-        name, arguments = self._call(action, observation)
-        if action.kind == "call":
-            return f"{name} {json.dumps(arguments, ensure_ascii=False)}"
-        return " ".join(_short(field, value, action.kind) for field, value in arguments.items())
-
-    def _reply(self, step: Step) -> str:
-        if step.action is None:
-            return ""
-        return write_reply(self, step.thought, step.actions, step.observation)
-
-
-def is_function(name: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether this can be a call of a declared function: a plain name, arguments that are JSON, none of them "action", which only
-    the computer itself takes."""
-    if name == TOOL_NAME or not re.fullmatch(r"[A-Za-z_][\w.-]{0,63}", name) or "action" in arguments:
-        return False
-    try:
-        return bool(json.loads(json.dumps(arguments, allow_nan=False)) == arguments)
-    except (TypeError, ValueError, RecursionError):
-        return False
-
-
-def _follow_up(previous: Step, observation: Observation) -> str:
-    """What stands beside a picture after the first: a complaint about the reply before it, and what the environment says."""
-    complaint = f"Your last reply could not be read: {previous.error}" if previous.error else ""
-    return "\n".join(part for part in (complaint, observation.text) if part)
-
-
-def _short(field: str, value: object, kind: str) -> str:
-    if field == "keys" and isinstance(value, list):
-        return "+".join(value)
-    if field == "text" and kind in ("type", "done", "fail"):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)
+    def opening_text(self, task: Task, lines: list[str], notice: str) -> str:
+        return opening_text(self.system, task.instruction, lines, notice)

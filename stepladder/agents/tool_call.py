@@ -20,9 +20,12 @@ from typing import Any, NoReturn
 from stepladder.interfaces import ParseError
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
+#: What can stand before a call; see `write_thought`.
+LEVELS = ("none", "action", "full", "thinking", "thought")
 _THINK_OPEN = re.compile(r"\s*<(think|thinking)>")
 _THINK_CLOSE = re.compile(r"</(?:think|thinking)>")
 _ARGUMENTS = re.compile(r'"arguments"\s*:\s*(?=\{)')
+_THOUGHT = re.compile(r"Thought:\s*")
 _ACTION_LINE = re.compile(r"Action:[^\n]*\Z")
 _MARKUP = ("<think>", "</think>", "<thinking>", "</thinking>", OPEN, CLOSE)
 _CANDIDATES = 32
@@ -53,8 +56,10 @@ def read_call(text: str) -> ToolCall:
         value, start = _tagged_object(text, tag + len(OPEN))
     else:
         value, start = _bare_object(text, begin)
-    lead = text[begin : tag if tag >= 0 else start]
-    thought = "\n".join(part for part in (thought, _without_fence(lead)) if part)
+    lead = _without_fence(text[begin : tag if tag >= 0 else start])
+    if not thought and (label := _THOUGHT.match(lead)):
+        lead = lead[label.end() :]
+    thought = "\n".join(part for part in (thought, lead) if part)
     if "action" in value and "arguments" not in value:
         return ToolCall(thought, None, value, start)
     name, arguments = value.get("name"), value.get("arguments")
@@ -84,7 +89,8 @@ def split_thought(thought: str) -> tuple[str, str]:
 
 
 def write_thought(thought: str, level: str) -> str:
-    """What stands before the call: nothing for "none", the action line for "action", a <think> block before it for "full".
+    """What stands before the call: nothing for "none", the action line for "action", and before it the reasoning: in a <think>
+    block for "full" (thinking models), in a <thinking> block for "thinking", behind "Thought:" for "thought" (Qwen's cookbooks).
 
     Raises ValueError when the thought contains the markup that would end it.
     """
@@ -94,7 +100,10 @@ def write_thought(thought: str, level: str) -> str:
     for markup in _MARKUP:
         if markup in (action if level == "action" else thought):
             raise ValueError(f"a thought cannot contain {markup!r}")
-    block = f"<think>\n{reasoning}\n</think>\n\n" if level == "full" and reasoning else ""
+    block = ""
+    if reasoning and level != "action":
+        forms = {"full": "<think>\n{}\n</think>\n\n", "thinking": "<thinking>\n{}\n</thinking>\n", "thought": "Thought: {}\n"}
+        block = forms[level].format(reasoning)
     return block + (f"{action}\n" if action else "")
 
 
@@ -159,4 +168,6 @@ def _decode_text(text: str, position: int) -> dict[str, Any]:
 
 
 def _without_fence(lead: str) -> str:
-    return "\n".join(line for line in lead.strip().split("\n") if not line.strip().startswith("```")).strip()
+    """Without the line that opens a code block around the call."""
+    text, _, last = lead.strip().rpartition("\n")
+    return text.strip() if last.startswith("```") else lead.strip()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import uuid
 from pathlib import Path
 
 from stepladder.envs.osworld.lacking import Lacks
+
+#: Where OSWorld's file cache is looked for when no other place is named.
+CACHE = "OSWORLD_CACHE"
 
 
 class FileCache:
@@ -46,6 +50,12 @@ class FileCache:
             where = "no cache was named" if self.folder is None else f"{self.folder / _plain(name)} is missing"
             raise Lacks(f"file {url}", f"{where}; OSWorld keeps it there after its first run")
         return (self.folder / _plain(name)).read_bytes()
+
+
+def cache_folder(named: str | os.PathLike[str] | None) -> Path | None:
+    """The folder that is named, or the one of the environment variable OSWORLD_CACHE, or none."""
+    found = named if named is not None else os.environ.get(CACHE)
+    return None if found is None else Path(found)
 
 
 def download_name(url: str, path: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 from stepladder.envs.osworld.cache import FileCache
 from stepladder.envs.osworld.getters import GETTERS
 from stepladder.envs.osworld.lacking import Lacks
-from stepladder.envs.osworld.metrics import METRICS
-from stepladder.envs.osworld.steps import STEPS, pyautogui_code
+from stepladder.envs.osworld.metrics import metric
+from stepladder.envs.osworld.pyautogui_command import pyautogui_code
+from stepladder.envs.osworld.steps import STEPS
 from stepladder.envs.osworld.task_file import infeasible
 from stepladder.types import Task
 
@@ -23,13 +24,13 @@ SYSTEM = {
     "timedatectl": "systemd",
     "systemctl": "systemd",
     "gsettings": "GNOME",
-    "pulseaudio": "a sound server",
-    "pactl": "a sound server",
 }
-#: Fields of getters that are not read here.
-UNREAD = {"vm_file": ("time_suffix",), "vscode_config": ("vscode_extension_command",)}
 #: Programs that getters run.
-OF_GETTERS = {"default_video_player": "xdg-mime"}
+OF_GETTERS = {"default_video_player": "xdg-mime", "vm_window_size": "wmctrl"}
+#: What getters ask of a whole system, which a pocket desktop is not.
+OF_SYSTEM = {"vm_wallpaper": "GNOME", "vm_terminal_output": "GNOME's terminal", "vscode_config": "OSWorld's extension of VS Code"}
+#: Prefixes, in selectors of the accessibility tree, of what a pocket desktop's does not hold.
+ATTRIBUTES = ("attr", "doc", "docattr", "act")
 #: Words of commands that need a network, or rights that nobody has in a sandbox.
 NETWORK = frozenset(["wget", "curl", "pip", "pip3", "git", "snap", "npm"])
 ROOT = frozenset(
@@ -125,7 +126,13 @@ def _words(command: str) -> list[str]:
 
 def _of_grading(evaluator: Mapping[str, Any], cache: FileCache) -> Iterator[str]:
     functions = evaluator["func"] if isinstance(evaluator["func"], list) else [evaluator["func"]]
-    yield from (f"metric {name}" for name in functions if name not in METRICS)
+    for name in functions:
+        try:
+            metric(name)
+        except Lacks as error:
+            yield error.what
+    if "check_accessibility_tree" in functions and any(f"{one}|" in str(evaluator.get("expected")) for one in ATTRIBUTES):
+        yield "attributes in the accessibility tree"
     for part in ("result", "expected"):
         described = evaluator.get(part)
         for one in described if isinstance(described, list) else [described]:
@@ -134,8 +141,8 @@ def _of_grading(evaluator: Mapping[str, Any], cache: FileCache) -> Iterator[str]
             kind = one.get("type")
             if kind not in GETTERS:
                 yield f"getter {kind}"
-            elif field := next((name for name in UNREAD.get(kind, ()) if one.get(name)), None):
-                yield f"getter {kind} with {field}"
+            elif kind in OF_SYSTEM and (kind != "vscode_config" or one.get("vscode_extension_command")):
+                yield OF_SYSTEM[kind]
             elif kind in OF_GETTERS and shutil.which(OF_GETTERS[kind]) is None:
                 yield f"program {OF_GETTERS[kind]}"
             elif kind == "cloud_file":

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stepladder.envs.osworld.getters import State, get
-from stepladder.envs.osworld.lacking import Lacks
-from stepladder.envs.osworld.metrics import METRICS
+from stepladder.envs.osworld.metrics import metric
 from stepladder.envs.osworld.steps import Setup
 from stepladder.envs.osworld.task_file import infeasible
 from stepladder.interfaces import EnvironmentFailure
@@ -42,13 +41,13 @@ async def grade(evaluator: Mapping[str, Any], state: State, gave_up: bool) -> fl
 async def _measure(
     name: str, result: Mapping[str, Any] | None, expected: Mapping[str, Any] | None, options: Mapping[str, Any] | None, state: State
 ) -> float:
-    metric = METRICS.get(name)
-    if metric is None:
-        raise Lacks(f"metric {name}")
+    measure = metric(name)
     found = None if result is None else await get(state, result)
     wanted = [] if not expected else [await get(state, expected)]
     try:
-        return max(0.0, min(1.0, float(metric(found, *wanted, **(options or {})))))
-    except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+        return max(0.0, min(1.0, float(measure(found, *wanted, **(options or {})))))
+    except EnvironmentFailure:
+        raise
+    except Exception as error:
         # Metrics answer 0 for whatever an agent leaves; what fails is the task file, or the metric itself.
         raise EnvironmentFailure(f"the metric {name} cannot be worked out: {type(error).__name__}: {error}") from error

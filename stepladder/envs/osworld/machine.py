@@ -29,7 +29,7 @@ class Machine(Protocol):
         """What `{CLIENT_PASSWORD}` in a command stands for."""
 
     async def execute(self, command: str | list[str], shell: bool, seconds: float = 120.0) -> Executed:
-        """Run a command to its end."""
+        """Run a command to its end; `python -c` may use pyautogui. Raises Lacks for one that cannot be run here."""
 
     async def launch(self, command: str | list[str], shell: bool) -> None:
         """Start a command and leave it running."""
@@ -48,6 +48,9 @@ class Machine(Protocol):
 
     async def close_window(self, name: str, strict: bool, by_class: bool) -> bool:
         """Close such a window; whether there is one."""
+
+    async def screenshot(self) -> bytes:
+        """The screen with the pointer, as PNG."""
 
     async def accessibility(self) -> str:
         """The accessibility tree in OSWorld's XML."""

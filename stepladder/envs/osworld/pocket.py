@@ -5,25 +5,31 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stepladder.envs.acting import CannotDo
 from stepladder.envs.desktop.desktop import Desktop
 from stepladder.envs.desktop.guest_client import Refused
 from stepladder.envs.desktop.sandbox import HOME
 from stepladder.envs.desktop.tree import osworld_xml
 from stepladder.envs.desktop.xserver import Window
+from stepladder.envs.osworld import dock
 from stepladder.envs.osworld.lacking import Lacks
 from stepladder.envs.osworld.machine import Executed
+from stepladder.envs.osworld.pyautogui_command import pyautogui_code, without_pyautogui
+from stepladder.images import encode_png
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.types import Action
 
 BIN = f"{HOME}/.local/bin"
 #: What programs inside find first.
 PATH = f"{BIN}:/usr/local/bin:/usr/bin:/bin:/usr/games:/usr/sbin:/sbin"
+#: The window is as large with a dock as without one: pages look as they did.
 _CHROME = (
-    "exec chromium --no-sandbox --disable-gpu --no-first-run --no-default-browser-check --password-store=basic --test-type "
-    '--force-renderer-accessibility --user-data-dir="$HOME/.config/google-chrome" "$@"'
+    "exec chromium --window-size=1050,1060 --no-sandbox --disable-gpu --no-first-run --no-default-browser-check --test-type "
+    '--password-store=basic --force-renderer-accessibility --user-data-dir="$HOME/.config/google-chrome" "$@"'
 )
 #: Commands of OSWorld's machine that a pocket desktop has under another name, or has no need of.
 COMMANDS = {
@@ -31,26 +37,38 @@ COMMANDS = {
     "python": 'exec python3 "$@"',
     # There is one user, who may do everything in the sandbox that anybody may.
     "sudo": 'while [ "${1#-}" != "$1" ]; do shift; done\nexec "$@"',
+    # Its windows belong to a server that the message bus starts, and the bus was there before the display.
+    "gnome-terminal": 'dbus-update-activation-environment DISPLAY; exec /usr/bin/gnome-terminal "$@"',
     # Carries Chrome's debugging port out of the machine; nobody outside reaches into the sandbox.
     "socat": "exec sleep infinity",
     # Chromium's processes are called so.
     "pkill": 'for last; do :; done\ncase "$last" in *chrome) exec /usr/bin/pkill chromium;; esac\nexec /usr/bin/pkill "$@"',
 }
-#: Files of a machine that has been used before: players ask no first questions, and videos open with the player that Ubuntu has.
+#: Files of a machine that has been used before: players ask no first questions, videos open with the player that Ubuntu has, and
+#: the volume of the sound is 40 %. Whoever first asks for the sound server starts it, and it stays, since what is set must last.
 _VIDEOS = ("3gp", "3gpp", "3gpp2", "avi", "divx", "dv", "fli", "flv", "mp2t", "mp4", "mp4v-es", "mpeg", "mpeg-system", "msvideo")
 FILES = {
+    ".config/pulse/client.conf": "autospawn = yes\n",
+    ".config/pulse/daemon.conf": "exit-idle-time = -1\n",
+    ".config/pulse/default.pa": (
+        "load-module module-native-protocol-unix\n"
+        "load-module module-null-sink sink_name=speakers sink_properties=device.description=Speakers\n"
+        "set-sink-volume speakers 0x6666\n"
+    ),
     ".config/vlc/vlcrc": "[qt]\nqt-privacy-ask=0\n",
     ".local/share/applications/org.gnome.Totem.desktop": (
         f"[Desktop Entry]\nType=Application\nName=Videos\nExec=cvlc %U\nMimeType={''.join(f'video/{kind};' for kind in _VIDEOS)}\n"
     ),
     ".config/mimeapps.list": "[Default Applications]\n" + "".join(f"video/{kind}=org.gnome.Totem.desktop\n" for kind in _VIDEOS),
 }
+#: How a program that a command names and is not there is called.
+MISSING = "program or file"
 _OUTPUT = 8 << 20
 
 
 @dataclass
 class PocketMachine:
-    """See `Machine`. `prepare` puts the commands in place."""
+    """See `Machine`. `prepare` puts the commands and the dock in place."""
 
     desktop: Desktop
     password: str = "password"
@@ -60,12 +78,18 @@ class PocketMachine:
         return self.desktop.settings.width, self.desktop.settings.height
 
     async def prepare(self) -> None:
+        await dock.start(self.desktop)
         for name, script in COMMANDS.items():
             await self.desktop.guest.write(self.desktop.inside(f"{BIN}/{name}"), f"#!/bin/sh\n{script}\n".encode(), 0o755)
         for name, content in FILES.items():
             await self.desktop.guest.write(self.desktop.inside(f"{HOME}/{name}"), content.encode())
+        await dock.painted(self.desktop)
 
     async def execute(self, command: str | list[str], shell: bool, seconds: float = 120.0) -> Executed:
+        actions = pyautogui_code(command)
+        if actions is not None:
+            return await self._perform(actions, command, seconds)
+        command = without_pyautogui(command)
         ran = await self._refusing(self.desktop.guest.run(self._argv(command, shell), seconds, cwd=self._home(), limit=_OUTPUT))
         if ran.timed_out:
             raise EnvironmentFailure(f"the command {command!r} took longer than {seconds:g} s")
@@ -102,10 +126,26 @@ class PocketMachine:
             await self.desktop.settle()
         return window is not None
 
+    async def screenshot(self) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(None, encode_png, self.desktop.pixels())
+
     async def accessibility(self) -> str:
         return osworld_xml((await self.desktop.tree())["nodes"])
 
     # ----------------------------------------------------------------------------------------------------------- internals
+
+    async def _perform(self, actions: Sequence[Action], command: object, seconds: float) -> Executed:
+        """What pyautogui would do, done with the desktop's own pointer and keyboard; what cannot be done ends it, as an error ends
+        Python."""
+        try:
+            async with asyncio.timeout(seconds):
+                for action in actions:
+                    await self.act(action)
+        except CannotDo as error:
+            return Executed("", f"{CannotDo.__name__}: {error}\n", 1)
+        except TimeoutError:
+            raise EnvironmentFailure(f"the command {command!r} took longer than {seconds:g} s") from None
+        return Executed("", "", 0)
 
     async def _window(self, name: str, strict: bool, by_class: bool) -> Window | None:
         for window in reversed(await self.desktop.windows()):
@@ -117,7 +157,10 @@ class PocketMachine:
     def _argv(self, command: str | list[str], shell: bool) -> list[str]:
         if shell:
             return ["bash", "-c", command if isinstance(command, str) else " ".join(command)]
-        words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
+        try:
+            words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
+        except ValueError as error:
+            raise EnvironmentFailure(f"the command {command!r} cannot be split into words: {error}") from error
         if not words:
             raise EnvironmentFailure("a command is empty")
         return [self._path(word) if word.startswith("~/") else word for word in words]
@@ -136,5 +179,5 @@ class PocketMachine:
             return await work
         except Refused as error:
             if "FileNotFoundError" in str(error):
-                raise Lacks(f"program or file {str(error).rpartition(':')[2].strip()}") from error
+                raise Lacks(f"{MISSING} {str(error).rpartition(':')[2].strip()}") from error
             raise EnvironmentFailure(str(error)) from error

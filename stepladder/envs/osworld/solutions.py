@@ -11,8 +11,12 @@ from collections.abc import AsyncIterator, Callable
 from stepladder.envs.desktop.desk.actions import click, done, press, wait, write
 from stepladder.envs.desktop.desk.case import Move
 from stepladder.envs.desktop.desk.look import Look
+from stepladder.envs.desktop.desktop import Settling
+from stepladder.interfaces import EnvironmentFailure
 
 Solution = Callable[[Look], AsyncIterator[Move]]
+#: When a dialog that has just come, or changed all its colours, counts as painted.
+_PAINTED = Settling(quiet=0.3, longest=6.0)
 
 
 async def _within(look: Look, title: str, x: int, y: int, why: str) -> Move:
@@ -47,6 +51,11 @@ async def rename_directory(look: Look) -> AsyncIterator[Move]:
 async def default_player(look: Look) -> AsyncIterator[Move]:
     kinds = "$(grep -ho 'video/[^;]*' /usr/share/applications/vlc.desktop)"
     async for move in _terminal(look, f"xdg-mime default vlc.desktop {kinds}"):
+        yield move
+
+
+async def full_volume(look: Look) -> AsyncIterator[Move]:
+    async for move in _terminal(look, "pactl set-sink-volume @DEFAULT_SINK@ 100%"):
         yield move
 
 
@@ -166,13 +175,59 @@ async def dark_slider(look: Look) -> AsyncIterator[Move]:
     yield done()
 
 
+async def _preferences_of_gimp(look: Look) -> AsyncIterator[Move]:
+    yield press("alt", "e", why="Open the menu Edit.")
+    # Two entries have this letter, so that it only goes from one to the next.
+    yield press("p", why="Go to Paste.")
+    yield press("p", why="Go to Preferences.")
+    yield press("enter", why="Open the preferences.")
+    await look.window("preferences")
+    await look.desktop.settle(_PAINTED)
+
+
+async def _confirm_in_gimp(look: Look) -> AsyncIterator[Move]:
+    yield press("alt", "o", why="Confirm.")
+
+    async def closed() -> bool:
+        return "Preferences" not in await look.titles()
+
+    if not await look.until(closed):
+        raise EnvironmentFailure("GIMP's preferences do not close")
+    yield done()
+
+
+async def light_theme(look: Look) -> AsyncIterator[Move]:
+    async for move in _preferences_of_gimp(look):
+        yield move
+    yield await _within(look, "preferences", 93, 243, "Choose Theme.")
+    yield await _within(look, "preferences", 280, 203, "Choose Light.")
+    # All windows are painted anew.
+    await look.desktop.settle(_PAINTED)
+    async for move in _confirm_in_gimp(look):
+        yield move
+
+
+async def undo_steps(look: Look) -> AsyncIterator[Move]:
+    async for move in _preferences_of_gimp(look):
+        yield move
+    yield press("alt", "u", why="Go to the number of undo levels.")
+    yield press("ctrl", "a", why="Replace what is there.")
+    yield write("100")
+    yield press("tab", why="Leave the field.")
+    async for move in _confirm_in_gimp(look):
+        yield move
+
+
 SOLUTIONS: dict[str, Solution] = {
+    "28cc3b7e": full_volume,
     "e0df059f": rename_directory,
     "937087b6": default_player,
     "030eeff7": do_not_track,
     "2ad9387a": bookmarks_folder,
     "99146c54": delete_on_close,
     "bb5e4c0d": bing,
+    "7767eef2": light_theme,
+    "7b7617bd": undo_steps,
     "2cd43775": auto_save,
     "5ac2891a": keep_playing,
     "8ba5ae7a": recordings_folder,

@@ -12,7 +12,6 @@ from typing import Any
 from stepladder.envs.osworld.cache import FileCache
 from stepladder.envs.osworld.lacking import Lacks
 from stepladder.envs.osworld.machine import Executed, Machine
-from stepladder.envs.pyautogui_code import NotReadable, read_actions
 from stepladder.interfaces import EnvironmentFailure
 
 #: Seconds that a condition (`until`, `execute_with_verification`) is waited for, and that a window may take to come.
@@ -84,7 +83,7 @@ class Setup:
         """Run a command, again and again while `until` does not hold; what it writes can be kept under names in the cache."""
         filled, give_up = self.fill(command), time.monotonic() + PATIENCE
         while True:
-            ran = await self.perform(filled, shell)
+            ran = await self.machine.execute(filled, shell)
             if stdout:
                 self.cache.keep(stdout, ran.output.encode())
             if stderr:
@@ -95,15 +94,6 @@ class Setup:
                 raise NotReached(f"the command {filled!r} did not come to {dict(until)} within {PATIENCE:g} s")
             await asyncio.sleep(0.3)
 
-    async def perform(self, command: str | list[str], shell: bool) -> Executed:
-        """Run a command. Python that only moves the pointer and presses keys is done with this machine's own."""
-        code = pyautogui_code(command)
-        if code is not None:
-            for action in code:
-                await self.machine.act(action)
-            return Executed("", "", 0)
-        return await self.machine.execute(command, shell)
-
     async def execute_with_verification(
         self,
         command: str | list[str],
@@ -112,7 +102,7 @@ class Setup:
         check_interval: float = 1.0,
         shell: bool = False,
     ) -> None:
-        await self.perform(self.fill(command), shell)
+        await self.machine.execute(self.fill(command), shell)
         if (verification or {}).get("window_exists"):
             raise Lacks("verification window_exists")
         wanted, give_up = (verification or {}).get("command_success"), time.monotonic() + max_wait_time
@@ -156,20 +146,6 @@ STEPS: dict[str, Step] = {
     "close_window": Setup.close_window,
     "sleep": Setup.sleep,
 }
-
-
-def pyautogui_code(command: str | list[str]) -> list[Any] | None:
-    """The actions of `python -c "import pyautogui; ..."`; None for a command that has nothing to do with it. Raises Lacks for one
-    that does more with it than can be read: there is no pyautogui on a pocket desktop."""
-    if not any("pyautogui" in str(part) for part in ([command] if isinstance(command, str) else command)):
-        return None
-    plain = isinstance(command, list) and len(command) == 3 and command[0] in ("python", "python3") and command[1] == "-c"
-    if not plain:
-        raise Lacks("pyautogui outside python -c")
-    try:
-        return list(read_actions(command[2]))
-    except NotReadable as error:
-        raise Lacks("pyautogui code", str(error)) from error
 
 
 def _holds(until: Mapping[str, Any], ran: Executed) -> bool:
