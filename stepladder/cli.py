@@ -6,6 +6,7 @@ Imports of a command stand inside it, so that `stepladder --help` is quick and c
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from stepladder import cli_options as options
+from stepladder.cli_options import Output, Settings, ShowSettings, Tasks
 from stepladder.config import field_names, override
 from stepladder.errors import UserError
 from stepladder.interfaces import EnvironmentFailure
@@ -24,6 +27,7 @@ T = TypeVar("T")
 #: What to install for a package that the core works without.
 EXTRAS = {"torch": "train", "transformers": "train", "tokenizers": "train", "safetensors": "train", "miniwob": "browser"}
 EXTRAS |= dict.fromkeys(("Xlib", "jeepney", "openpyxl", "docx", "pptx", "odf"), "desktop")
+EXTRAS |= {"pyarrow": "data"}
 EXTRAS |= dict.fromkeys(("httpx", "starlette", "uvicorn"), "bridge") | {"python_multipart": "osworld"}
 app = typer.Typer(
     name="stepladder",
@@ -33,23 +37,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="NAME=VALUE", help="Change a setting, such as environments=4. May be repeated.", show_default=False
-    ),
-]
-ShowSettings = Annotated[bool, typer.Option("--settings", help="List the settings with their values and stop.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Directory of the run.", show_default=False)]
-Tasks = Annotated[
-    str | None,
-    typer.Option(
-        "--tasks",
-        "-t",
-        help="miniwob, miniwob@demo, miniwob:click-test,click-tab, forms, desk, page:FILE.jsonl",
-        show_default=False,
-    ),
-]
 
 
 @app.command()
@@ -140,13 +127,18 @@ def rl(
 
 @app.command("eval")
 def evaluate(
-    policy: Annotated[
-        str | None,
-        typer.Argument(help="A checkpoint directory, or random, idle, oracle, or package.module:Class.", show_default=False),
-    ] = None,
+    checkpoint: options.PositionalPolicy = None,
+    policy: options.Policy = None,
     tasks: Tasks = None,
+    env: options.Env = None,
+    agent: options.Agent = None,
     output: Output = None,
-    episodes: Annotated[int | None, typer.Option(help="Held-out seeds of each task.", show_default=False)] = None,
+    episodes: options.Episodes = None,
+    trials: options.Trials = None,
+    max_steps: options.MaxSteps = None,
+    history: options.History = None,
+    osworld_results: options.OSWorldResults = None,
+    resume: options.Resume = False,
     set_: Settings = None,
     settings: ShowSettings = False,
 ) -> None:
@@ -154,7 +146,12 @@ def evaluate(
     from stepladder.report.words import one_line
     from stepladder.stages import evaluate as stage
 
-    config = _configured(stage.EvaluateConfig(), set_, settings, policy=policy, tasks=tasks, output=output, episodes=episodes)
+    given: dict[str, Any] = {"output": output, "episodes": episodes, "trials": trials, "max_steps": max_steps, "history": history}
+    given |= {"policy": options.either(checkpoint, policy, "POLICY", "--policy"), "tasks": _task_set(tasks, env), "dialect": agent}
+    given["osworld_results"] = osworld_results
+    config = _configured(stage.EvaluateConfig(), set_, settings, **given)
+    if resume and not (config.output / "config.json").exists():
+        raise UserError(f"--resume: there is no run in {config.output}")
     result = stage.main(config)
     _say(one_line(result))
     for error, count in list(result.errors.items())[:1]:
@@ -233,15 +230,46 @@ def coverage(
     _say(f"{sum(not missing for _, missing in found)} of {len(found)} tasks can be played here")
 
 
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=PASSED_ON)
+def convert(context: typer.Context) -> None:
+    """Trajectories from and to other formats: OSWorld's results, AgentNet, ShareGPT, Parquet, and more."""
+    from stepladder.cli_convert import app as conversions
+
+    conversions(["convert", *context.args], prog_name="stepladder")
+
+
+@app.command("convert-union", context_settings=PASSED_ON)
+def convert_union(context: typer.Context) -> None:
+    """The union of data sets of slime's OSWorld cookbook."""
+    from stepladder.cli_convert import app as conversions
+
+    conversions(["convert-union", *context.args], prog_name="stepladder")
+
+
 @app.command()
 def serve(
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="A checkpoint directory to be served as a model.", show_default=False)
+    ] = None,
     tasks: Tasks = None,
     host: Annotated[str | None, typer.Option(help="Address to listen at.", show_default=False)] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen at.", show_default=False)] = None,
     set_: Settings = None,
     settings: ShowSettings = False,
 ) -> None:
-    """Lend environments over HTTP, to one token, at this machine's own address unless told otherwise."""
+    """Serve a checkpoint as an OpenAI-compatible chat server; or, without one, lend environments over HTTP.
+
+    To one token, at this machine's own address unless told otherwise."""
+    if checkpoint is not None:
+        from stepladder.stages import serve_model
+
+        if tasks is not None:
+            raise UserError("a checkpoint serves a model and --tasks lends environments; give one of them")
+        serve_model.main(_configured(serve_model.ServeModelConfig(), set_, settings, checkpoint=checkpoint, host=host, port=port))
+        return
     from stepladder.stages import serve as stage
 
     stage.main(_configured(stage.ServeConfig(), set_, settings, tasks=tasks, host=host, port=port))
@@ -299,6 +327,24 @@ def show(
 
 
 @app.command()
+def record(
+    task: Annotated[
+        str | None, typer.Argument(help="One task with a desktop, such as desk:editor-write.", show_default=False)
+    ] = None,
+    display: Annotated[str | None, typer.Option(help="An X display of your own instead, such as :0.", show_default=False)] = None,
+    instruction: Annotated[str | None, typer.Option(help="What is done there.", show_default=False)] = None,
+    output: Output = None,
+    set_: Settings = None,
+    settings: ShowSettings = False,
+) -> None:
+    """A person's mouse and keyboard as a trajectory; ends with Ctrl-C."""
+    from stepladder.stages import record as stage
+
+    config = _configured(stage.RecordConfig(), set_, settings, tasks=task, display=display, instruction=instruction, output=output)
+    _say(stage.summary(stage.main(config)))
+
+
+@app.command()
 def compare(
     first: Annotated[Path, typer.Argument(help="Episodes of one policy (.jsonl), such as runs/eval/checkpoint.jsonl.")],
     second: Annotated[Path, typer.Argument(help="Episodes of the other, on the same tasks and seeds.")],
@@ -320,9 +366,17 @@ def doctor() -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A file of bench/ without its ending, such as browser.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(help="agentnet, screenspot, or a file of bench/ without its ending, such as browser.", show_default=False),
+    ],
 ) -> None:
-    """Measure a part of Stepladder; what follows the name goes to the benchmark."""
+    """Ask an offline benchmark's questions (agentnet, screenspot), or measure a part of Stepladder; what follows the name goes to
+    the benchmark."""
+    if name in ("agentnet", "screenspot"):
+        from stepladder.cli_benchmarks import app as offline
+
+        offline([name, *context.args], prog_name="stepladder bench")
     folder = Path(__file__).resolve().parent.parent / "bench"
     names = sorted(path.stem for path in folder.glob("*.py"))
     if not names:
@@ -361,6 +415,17 @@ def _configured(config: T, assignments: list[str] | None, list_only: bool, **giv
             print(f"{name}={value}")
         raise typer.Exit
     return config
+
+
+def _task_set(tasks: str | None, env: str | None) -> str | None:
+    """The task set of --tasks or --env; the address of a server stands for the tasks that it lends."""
+    spec = options.either(tasks, env, "--tasks", "--env")
+    if env is None or not env.startswith(("http://", "https://")):
+        return spec
+    from stepladder.envs.bridge.client import SERVERS
+
+    os.environ[SERVERS] = env
+    return "bridge"
 
 
 def _fail(message: str) -> NoReturn:

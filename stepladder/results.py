@@ -41,7 +41,8 @@ class Result:
     `low` and `high` are the Wilson interval of the pooled rate at `confidence`: what other seeds of these tasks would give.
     `task_low` and `task_high` come from resampling whole tasks: what other tasks like these would give. `task_set` is the hash
     of the tasks, `seeds` are the seeds every task was asked for, `seconds` is the running time of the evaluation. `errors` are
-    the messages of missing episodes with their counts, the most frequent first.
+    the messages of missing episodes with their counts, the most frequent first. Each seed was asked for `trials` times; with more
+    than one, Wilson intervals are those of as many episodes as there are starts.
     """
 
     policy: str
@@ -59,6 +60,7 @@ class Result:
     seeds: tuple[int, ...]
     seconds: float
     errors: Mapping[str, int] = field(default_factory=dict)
+    trials: int = 1
 
 
 def summarise(
@@ -70,26 +72,27 @@ def summarise(
     task_set: str,
     seconds: float,
     confidence: float = 0.95,
+    trials: int = 1,
 ) -> Result:
-    """The result of every (task, seed) that was asked for.
+    """The result of every (task, seed) that was asked for, `trials` times each.
 
-    Of several trajectories of one (task, seed) a graded one counts, otherwise the last; trajectories of other tasks or seeds
-    are an error, for a rate over unasked episodes is no rate over the task set.
+    Of the trajectories of one (task, seed) the last `trials` graded ones count, and where fewer are graded the last of the others;
+    trajectories of other tasks or seeds are an error, for a rate over unasked episodes is no rate over the task set.
     """
-    asked = {(task.id, seed) for task in tasks for seed in seeds}
-    latest: dict[tuple[str, int], Trajectory] = {}
+    found: dict[tuple[str, int], list[Trajectory]] = {(task.id, seed): [] for task in tasks for seed in seeds}
     for trajectory in trajectories:
         key = (trajectory.task.id, trajectory.seed)
-        if key not in asked:
+        if key not in found:
             raise ValueError(f"trajectory {trajectory.id!r} has task {key[0]!r} and seed {key[1]}, which were not asked for")
-        if key not in latest or trajectory.reward is not None:
-            latest[key] = trajectory
-    parts = tuple(_task_result(task.id, [latest.get((task.id, seed)) for seed in seeds], confidence) for task in tasks)
+        found[key].append(trajectory)
+    counted = {key: _counted(played, trials) for key, played in found.items()}
+    parts = tuple(_task_result(task.id, [counted[task.id, seed] for seed in seeds], confidence) for task in tasks)
     outcomes = {
-        task.id: [latest[key].success for seed in seeds if (key := (task.id, seed)) in latest and _graded(latest[key])]
+        task.id: [one.success for seed in seeds for one in counted[task.id, seed] if one is not None and _graded(one)]
         for task in tasks
     }
-    pooled = success_rate(sum(part.successes for part in parts), sum(part.n for part in parts), confidence)
+    starts = sum(any(map(_graded, played)) for played in counted.values())
+    pooled = success_rate(sum(part.successes for part in parts), sum(part.n for part in parts), confidence, starts)
     resampled = cluster_bootstrap(outcomes, confidence)
     missing: Counter[str] = Counter()
     errors: Counter[str] = Counter()
@@ -112,18 +115,28 @@ def summarise(
         seeds=tuple(seeds),
         seconds=seconds,
         errors=dict(errors.most_common()),
+        trials=trials,
     )
+
+
+def _counted(played: Sequence[Trajectory], trials: int) -> list[Trajectory | None]:
+    """What of the episodes of one start counts, None for each that was not played."""
+    graded = [one for one in played if _graded(one)][-trials:]
+    failed = [one for one in played if not _graded(one)][::-1][: trials - len(graded)]
+    return [*graded, *failed, *[None] * (trials - len(graded) - len(failed))]
 
 
 def _graded(trajectory: Trajectory | None) -> bool:
     return trajectory is not None and trajectory.reward is not None and not trajectory.environment_failed
 
 
-def _task_result(task: str, episodes: Sequence[Trajectory | None], confidence: float) -> TaskResult:
+def _task_result(task: str, starts: Sequence[Sequence[Trajectory | None]], confidence: float) -> TaskResult:
+    episodes = [episode for start in starts for episode in start]
     graded = [episode for episode in episodes if episode is not None and _graded(episode)]
     absent = [NOT_RUN if episode is None else episode.status for episode in episodes if not _graded(episode)]
     errors = Counter(episode.error or "no reason given" for episode in episodes if episode is not None and not _graded(episode))
-    rate = success_rate(sum(episode.success for episode in graded), len(graded), confidence)
+    independent = sum(any(map(_graded, start)) for start in starts)
+    rate = success_rate(sum(episode.success for episode in graded), len(graded), confidence, independent)
     count = max(len(graded), 1)
     return TaskResult(
         task=task,

@@ -35,7 +35,7 @@ class Rate:
     confidence: float = 0.95
 
 
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a binomial proportion; (0, 1) for n = 0, where nothing is known.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
@@ -53,9 +53,16 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     return (0.0 if successes == 0 else centre - reach), (1.0 if successes == n else centre + reach)
 
 
-def success_rate(successes: int, n: int, confidence: float = 0.95) -> Rate:
-    """The pooled rate with its Wilson interval: every episode counts the same, tasks are taken as fixed."""
-    low, high = wilson_interval(successes, n, confidence)
+def success_rate(successes: int, n: int, confidence: float = 0.95, starts: int | None = None) -> Rate:
+    """The pooled rate with its Wilson interval: every episode counts the same, tasks are taken as fixed.
+
+    Where several of the episodes began at the same start, `starts` is the number of different ones and the interval that of as many
+    episodes: repetitions of a start may all end alike, and then say no more than one of them.
+    """
+    if starts is None or starts == n:
+        low, high = wilson_interval(successes, n, confidence)
+    else:
+        low, high = wilson_interval(starts * successes / n, starts, confidence)
     return Rate(successes, n, successes / n if n else None, low, high, confidence)
 
 

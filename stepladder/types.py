@@ -60,6 +60,7 @@ FAILED_ENVIRONMENT: tuple[str, ...] = ("env_error", "timeout")
 
 FinishReason = Literal["stop", "length", "abort"]
 Role = Literal["system", "user", "assistant", "tool"]
+Imitated = Literal["reply", "thought", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,8 @@ class Step:
     or a demonstrator has no prompt and no completion. `error` says why the reply could not be parsed (then `action` is None).
     `more` are further actions of the same reply, carried out one after another without a look at the screen in between; places of
     all of them are places of `observation`. `extra` keeps what another format says beyond all this (`stepladder.interchange`), by
-    the format's name.
+    the format's name. `imitated` is the loss mask of supervised training: the whole reply is learned, or its reasoning alone (what
+    stands before the "Action:" line and the action), or nothing, so that the step is history only.
     """
 
     observation: Observation
@@ -247,6 +249,7 @@ class Step:
     seconds: Mapping[str, float] = field(default_factory=dict)
     more: tuple[Action, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    imitated: Imitated = "reply"
 
     @property
     def actions(self) -> tuple[Action, ...]:

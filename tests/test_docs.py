@@ -26,6 +26,7 @@ from stepladder.algos.credit import NOTHING
 from stepladder.config import field_names
 from stepladder.images import ImageStore
 from stepladder.rollout.pool import PoolSettings
+from stepladder.stages.evaluate import EvaluateConfig
 from stepladder.stages.flywheel import FlywheelConfig
 from stepladder.stages.rl_config import RlConfig
 
@@ -212,6 +213,11 @@ def test_settings_of_the_flywheel() -> None:
     assert listed == {setting: settings.get(setting) for setting in listed}
 
 
+def test_settings_of_calls() -> None:
+    settings = {name: value for name, value in settings_of(EvaluateConfig()).items() if name.startswith("api.")}
+    assert settings_in_tables(ROOT / "docs/models-elsewhere.md") == settings
+
+
 def test_settings_of_the_pool() -> None:
     settings, listed = settings_of(PoolSettings()), settings_in_tables(ROOT / "docs/pool.md")
     assert {f"pool.{name}": float(value) for name, value in settings.items()} == {
@@ -237,7 +243,9 @@ def fading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("fading")
-@pytest.mark.parametrize("page", [*ALGORITHM_PAGES, ROOT / "docs/flywheel.md"], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [*ALGORITHM_PAGES, ROOT / "docs/flywheel.md", ROOT / "docs/models-elsewhere.md"], ids=lambda page: page.stem
+)
 def test_commands_are_accepted(page: Path) -> None:
     """Their options, algorithms and settings exist; nothing is run."""
     lines = [line for block in blocks(str(page.relative_to(ROOT / "docs")), "bash") for line in block.splitlines()]

@@ -19,7 +19,8 @@ LAYERS = (
     ("agents", "envs", "models", "data", "report", "rewards", "algos", "benchmarks"),
     ("tasks", "policies", "rollout", "train", "interchange", "recorder"),
     ("stages",),
-    ("doctor", "show", "compare", "cli_benchmarks"),
+    ("doctor", "show", "compare", "cli_benchmarks", "cli_convert"),
+    ("cli_options",),
     ("cli",),
     ("__main__", "__init__"),
 )
@@ -45,6 +46,8 @@ NO_TORCH = {
         "interchange",
         "recorder",
         "cli_benchmarks",
+        "cli_convert",
+        "cli_options",
     ),
     *(
         "drawing",

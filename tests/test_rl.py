@@ -188,6 +188,7 @@ def measurements(directory: Path) -> list[dict[str, Any]]:
     return [
         {name: value for name, value in record.items() if "time" not in name and "seconds" not in name}
         for record in read_metrics(directory)
+        if record["phase"] != "environments"  # how often they were lent depends on what was played before
     ]
 
 

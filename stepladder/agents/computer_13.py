@@ -181,6 +181,8 @@ def _write(action: Action, places: Places) -> dict[str, Any]:
         return {"action_type": "TYPING", "text": action.text}
     if kind == "scroll":
         amount = whole(action.amount)
+        if action.name and not amount:
+            raise ValueError("a scroll sideways by nothing cannot be said")
         return {"action_type": "SCROLL", "dx": amount if action.name else 0, "dy": 0 if action.name else amount}
     if kind == "wait" and action.seconds != WAIT_SECONDS:
         raise ValueError(f"a wait of {action.seconds} seconds cannot be said; WAIT is {WAIT_SECONDS:g} seconds")

@@ -44,7 +44,7 @@ def fold(actions: Iterable[Action]) -> tuple[Action, ...]:
 
     fold(fold(a)) is fold(a).
     """
-    single = [part for action in actions for part in _one_key_each(action)]
+    single = [part for action in actions for part in _parts(action)]
     while True:
         folded = _fold_moves(_fold_held(single))
         if len(folded) == len(single):
@@ -61,10 +61,13 @@ def check_folded(actions: Sequence[Action]) -> None:
         )
 
 
-def _one_key_each(action: Action) -> list[Action]:
-    if action.kind not in ("key_down", "key_up") or len(action.keys) < 2:
-        return [action]
-    return [replace(action, keys=(key,)) for key in action.keys]
+def _parts(action: Action) -> list[Action]:
+    """The keys of an action one by one: those of key_down and key_up, and modifiers that are held."""
+    if action.kind in ("key_down", "key_up") and len(action.keys) > 1:
+        return [replace(action, keys=(key,)) for key in action.keys]
+    if set(action.keys) <= set(MODIFIERS) and len(set(action.keys)) == len(action.keys):
+        return holding(action)
+    return [action]  # keys that cannot be held: whoever writes the action complains
 
 
 def _fold_held(actions: list[Action]) -> list[Action]:

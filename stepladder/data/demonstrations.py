@@ -46,8 +46,9 @@ class Demonstrations:
     """Successful trajectories, split into train and validation by their id, so that the split never moves, and in the order of
     task and seed, so that nothing depends on the order in which they were collected.
 
-    Leading wrong steps (`parts["mistakes"]`) are history for the steps after them and are never imitated. `regions` gives what is
-    known about a screenshot. Raises TaskError when there is nothing to learn from.
+    Leading wrong steps (`parts["mistakes"]`) are history for the steps after them and are never imitated, and neither are those
+    whose `imitated` is "nothing". A failure is learned from only where its steps were chosen for that (`parts["curated"]`).
+    `regions` gives what is known about a screenshot. Raises TaskError when there is nothing to learn from.
     """
 
     def __init__(self, trajectories: Iterable[Trajectory], regions: Callable[[ImageRef], Sequence[Region]]) -> None:
@@ -56,14 +57,15 @@ class Demonstrations:
         self.validation: list[DemonstratedStep] = []
         self.instructions: list[str] = []
         self.count = 0
-        successes = (trajectory for trajectory in trajectories if trajectory.success)
+        successes = (one for one in trajectories if one.success or one.parts.get("curated"))
         for trajectory in sorted(successes, key=lambda t: (t.task.id, t.seed, t.id)):
             self.count += 1
             self.instructions.append(trajectory.task.instruction)
             wrong = int(trajectory.parts.get("mistakes", 0))
-            steps = [DemonstratedStep(trajectory, i) for i, s in enumerate(trajectory.steps) if i >= wrong and s.action is not None]
+            usable = [(i, s) for i, s in enumerate(trajectory.steps) if i >= wrong and s.action is not None]
+            steps = [DemonstratedStep(trajectory, i) for i, s in usable if s.imitated != "nothing"]
             if held_back(trajectory.id):
-                self.validation += steps
+                self.validation += [step for step in steps if step.step.imitated == "reply"]
             else:
                 self.train.setdefault(trajectory.task.id, []).extend(steps)
         if not any(self.train.values()):

@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
+from stepladder.models.attention import CAUSAL
+from stepladder.models.attention import NAME as ATTENTION
+
 Visual = tuple[Tensor, list[Tensor]]
 
 
@@ -29,7 +32,8 @@ def hidden_states(
 
     tokens      int64[B, S]
     positions   int64[3, B, S]
-    mask        bool[B, 1, S, K] (True: may attend; K = cached + S), or None for plain causal attention
+    mask        bool[B, 1, S, K] (True: may attend; K = cached + S), or None for plain causal attention; with a cache None needs a
+                model that `attention.use_attention` was called on
     visual      what `vision.encode_images` gave for the pictures in reading order over the whole batch
     image_mask  bool[B, S], True where a visual token stands. It comes from the recorded spans, not from the ids.
     """
@@ -43,9 +47,14 @@ def hidden_states(
             raise ValueError(f"the batch has places for {tokens_needed} visual tokens, the pictures give {tokens_given}")
         embeddings = embeddings.masked_scatter(image_mask[..., None], visual[0].to(embeddings.dtype))
         deepstack = [feature.to(embeddings.dtype) for feature in visual[1]]
-    if mask is not None and torch.is_autocast_enabled("cpu"):
-        dtype = torch.get_autocast_dtype("cpu")  # made additive once here, not in every layer
-        mask = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -1e4)
+    kind = tokens.device.type
+    if mask is not None and torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)  # made additive once here, not in every layer
+        mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -1e4)
+    if mask is None and cache is not None:
+        if text.config._attn_implementation != ATTENTION:
+            raise ValueError("causal attention over a cache without a mask needs a model that `use_attention` was called on")
+        mask = embeddings.new_empty(CAUSAL)
     output = text(
         inputs_embeds=embeddings,
         position_ids=positions,

@@ -34,6 +34,9 @@ class VisualTargets:
     centre: Tensor
     located: Tensor
 
+    def to(self, device: torch.device) -> VisualTargets:
+        return VisualTargets(*(tensor.to(device) for tensor in (self.label, self.letters, self.centre, self.located)))
+
     def counts(self) -> dict[str, float]:
         """The denominators of the three losses."""
         return {
@@ -78,7 +81,7 @@ class PerceptionHead(nn.Module):
         """Sums (not means) of the word, letter and centre losses over visual tokens float[V, hidden]; `embeddings` is the language
         model's input embedding matrix."""
         features, logits = self._classify(visual, embeddings)
-        weight = torch.ones(logits.shape[1])
+        weight = torch.ones(logits.shape[1], device=logits.device)
         weight[0] = NOTHING_WEIGHT
         word = F.cross_entropy(logits, targets.label, weight=weight, ignore_index=-100, reduction="sum")
         located = targets.located

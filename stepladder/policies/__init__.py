@@ -12,6 +12,9 @@ POLICIES = {
     "give_up": "stepladder.policies.scripted:GiveUpPolicy",
     "scripted": "stepladder.policies.scripted:ScriptedPolicy",
     "local": "stepladder.policies.local:LocalPolicy",
+    "openai_chat": "stepladder.policies.openai_chat:OpenAIChatPolicy",
+    "anthropic": "stepladder.policies.anthropic:AnthropicPolicy",
+    "openai_responses": "stepladder.policies.openai_responses:OpenAIResponsesPolicy",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import random
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
+from stepladder.models.attention import NAME as ATTENTION
 from stepladder.models.forward import Visual, hidden_states
 from stepladder.models.renderer import Renderer
 from stepladder.models.vision import encode_images
@@ -23,6 +24,7 @@ from stepladder.types import Completion, FinishReason, ImageRef, IntArray, Promp
 
 #: One pass more over prompts costs about as much as reading this many tokens (1.5 ms, 0.03 ms a token: a small model on a CPU).
 WORTH_A_PASS = 50
+OnToken = Callable[[int, float], None]
 
 
 @dataclass(eq=False)
@@ -30,7 +32,8 @@ class Reply:
     """One reply being written to a prompt.
 
     `limit` is the number of tokens it may have, `version` that of the weights which sampled its first token, `finish` is set when
-    it is complete. `one_version` says that all its keys and values come from the present weights.
+    it is complete. `one_version` says that all its keys and values come from the present weights. `on_token` is told every token
+    with its log-probability, in the decoding thread.
     """
 
     prompt: IntArray
@@ -42,6 +45,7 @@ class Reply:
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish: FinishReason | None = None
+    on_token: OnToken | None = None
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.sampling.seed)
@@ -105,6 +109,7 @@ class Decoder:
         self.renderer = renderer
         self.replies: list[Reply] = []
         self._cache = SlotCache(model, torch.bfloat16 if autocast else model.dtype)
+        self._flash = model.device.type != "cpu" and model.model.language_model.config._attn_implementation == ATTENTION
         self._prefixes = PrefixCache(prefix_tokens)
         self._pictures = _Pictures(model, renderer, picture_tokens)
         self._prefill_tokens = prefill_tokens
@@ -117,6 +122,9 @@ class Decoder:
 
         Equal prompts are read once. Of a prompt that begins like another, the common part is read once, in an earlier pass.
         """
+        if replies:
+            columns = max(len(reply.prompt) + reply.limit for reply in replies)
+            self._cache.reserve(len(self.replies) + len(replies), columns)
         groups: dict[bytes, list[Reply]] = {}
         for reply in replies:
             groups.setdefault(reply.ids.tobytes(), []).append(reply)
@@ -139,8 +147,8 @@ class Decoder:
         if not self.replies:
             return
         device = self.model.device
+        width = max(reply.length for reply in self.replies)
         columns = torch.tensor([[reply.length - 1] for reply in self.replies], device=device)
-        width = int(columns.max()) + 1
         tokens = torch.tensor([[reply.tokens[-1]] for reply in self.replies], device=device)
         positions = torch.tensor([[reply.next_position] for reply in self.replies], device=device)
         mask = torch.arange(width, device=device) <= columns[:, None, :, None]
@@ -239,9 +247,9 @@ class Decoder:
             )
         self._join(readings, states)
 
-    def _place(self, readings: list[_Reading], count: int) -> Tensor:
+    def _place(self, readings: list[_Reading], count: int) -> Tensor | None:
         """Give the prompts slots after those in use, with what is known of them. The attention mask bool[B, 1, count, K] is causal
-        from each prompt's own start."""
+        from each prompt's own start; None when they all start alike, for flash kernels take no mask."""
         device = self.model.device
         first = len(self.replies)
         replies = [reply for reading in readings for reply in reading.replies]
@@ -253,6 +261,9 @@ class Decoder:
                 self._cache.write(slot, reading.past)
         starts = torch.tensor([[reading.start] for reading in readings], device=device)
         columns = starts + torch.arange(count, device=device)
+        if self._flash and len({reading.start for reading in readings}) == 1:
+            self._cache.at(first, columns, padded)
+            return None
         width = max(len(reading.prompt.prompt) for reading in readings)
         self._cache.at(first, columns, width)
         return torch.arange(width, device=device) <= columns[:, None, :, None]
@@ -281,6 +292,8 @@ class Decoder:
             reply.tokens.append(token)
             reply.logprobs.append(logprob)
             reply.finish = self._finish(reply)
+            if reply.on_token is not None:
+                reply.on_token(token, logprob)
 
     def _finish(self, reply: Reply) -> FinishReason | None:
         if reply.tokens[-1] in self.renderer.stop_ids:
@@ -340,8 +353,8 @@ def banned_ids(model: Qwen3VLForConditionalGeneration, renderer: Renderer) -> Te
     return torch.tensor([*renderer.banned_ids, *range(renderer.vocabulary, model.lm_head.out_features)], dtype=torch.int64)
 
 
-def new_reply(prompt: Prompt, sampling: Sampling, limit: int) -> Reply:
+def new_reply(prompt: Prompt, sampling: Sampling, limit: int, on_token: OnToken | None = None) -> Reply:
     """Raises ValueError when `prompt` was not rendered."""
     if prompt.tokens is None:
         raise ValueError("the prompt has no tokens; render the messages first")
-    return Reply(prompt.tokens, prompt.images, prompt.image_spans, sampling, limit)
+    return Reply(prompt.tokens, prompt.images, prompt.image_spans, sampling, limit, on_token=on_token)

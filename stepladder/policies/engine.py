@@ -16,7 +16,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.interfaces import ContextFull
 from stepladder.models.renderer import Renderer
-from stepladder.policies.decoder import Decoder, Reply, new_reply
+from stepladder.policies.decoder import Decoder, OnToken, Reply, new_reply
 from stepladder.types import Completion, Prompt, Sampling
 
 
@@ -77,15 +77,19 @@ class Engine:
         self._thread = threading.Thread(target=self._work, name="stepladder-engine", daemon=True)
         self._thread.start()
 
-    async def generate(self, prompt: Prompt, sampling: Sampling) -> Completion:
-        """The sampled reply. Raises ContextFull when the prompt leaves no room for a token, RuntimeError when the engine is closed,
-        and what went wrong when the model or a picture could not be read."""
+    async def generate(self, prompt: Prompt, sampling: Sampling, on_token: OnToken | None = None) -> Completion:
+        """The sampled reply. `on_token` is called in the engine's thread with every token and its log-probability as soon as it is
+        sampled; it must be quick and raise nothing.
+
+        Raises ContextFull when the prompt leaves no room for a token, RuntimeError when the engine is closed, and what went wrong
+        when the model or a picture could not be read.
+        """
         length = 0 if prompt.tokens is None else len(prompt.tokens)
         if length >= self.context:
             raise ContextFull(f"the prompt has {length} tokens, the model's context has {self.context}")
         if sampling.max_tokens < 1:
             raise ValueError(f"max_tokens is {sampling.max_tokens}; a reply has at least one token")
-        reply = new_reply(prompt, sampling, min(sampling.max_tokens, self.context - length))
+        reply = new_reply(prompt, sampling, min(sampling.max_tokens, self.context - length), on_token)
         request = _Request(reply, Future())
         self._submit(request)
         return await asyncio.wrap_future(request.future)

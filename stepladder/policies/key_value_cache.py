@@ -1,4 +1,4 @@
-"""Keys and values of many replies in one block of memory, a slot for each, written column by column."""
+"""Keys and values of many replies, a slot for each, written column by column."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 
 class SlotCache:
-    """One block [layers * 2, slots, heads, columns, size], a layer's keys before its values; replies begin at column 0.
+    """A block [2, slots, heads, columns, size] for each layer, keys before values; replies begin at column 0.
 
     `update` is what transformers' attention calls on the cache it is given. It writes new columns of some neighbouring slots, at
     the places set by `at`, and returns views of what is stored so far; an attention mask must hide each slot's rest.
@@ -16,22 +16,26 @@ class SlotCache:
 
     def __init__(self, model: Qwen3VLForConditionalGeneration, dtype: torch.dtype) -> None:
         config = model.config.text_config
-        sizes = (2 * config.num_hidden_layers, 0, config.num_key_value_heads, 0, config.head_dim)
-        self._block = torch.zeros(sizes, dtype=dtype, device=model.device)
+        sizes = (2, 0, config.num_key_value_heads, 0, config.head_dim)
+        self._blocks = [torch.zeros(sizes, dtype=dtype, device=model.device) for _ in range(config.num_hidden_layers)]
         self._slots = slice(0)
         self._rows = self._columns = torch.zeros(0, 0, dtype=torch.int64)
         self._width = 0
 
     def reserve(self, slots: int, columns: int) -> None:
-        """Make room. Zeros, not uninitialised memory: a masked infinity would still spoil the attention's sums."""
-        layers, old_slots, heads, old_columns, size = self._block.shape
+        """Make room, a layer at a time, so that little more memory is needed meanwhile than afterwards. Zeros, not uninitialised
+        memory: a masked infinity would still spoil the attention's sums."""
+        # the last layer has grown only when memory sufficed for all
+        _, old_slots, heads, old_columns, size = self._blocks[-1].shape
         if slots <= old_slots and columns <= old_columns:
             return
         slots = max(old_slots, 1 << (slots - 1).bit_length())
         columns = max(old_columns, -(-columns // 128) * 128)
-        grown = self._block.new_zeros((layers, slots, heads, columns, size))
-        grown[:, :old_slots, :, :old_columns] = self._block
-        self._block = grown
+        for layer, block in enumerate(self._blocks):
+            if block.shape[1] < slots or block.shape[3] < columns:
+                grown = block.new_zeros((2, max(slots, block.shape[1]), heads, max(columns, block.shape[3]), size))
+                grown[:, : block.shape[1], :, : block.shape[3]] = block
+                self._blocks[layer] = grown
 
     def at(self, first: int, columns: Tensor, width: int) -> None:
         """Set where the next `update` writes: `columns` int64[B, S] of the slots from `first` on, for which there must be room.
@@ -42,19 +46,21 @@ class SlotCache:
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Write key and value [B, heads, S, size] and return all keys and values [B, heads, width, size]."""
-        keys, values = self._block[2 * layer], self._block[2 * layer + 1]
+        keys, values = self._blocks[layer]
         keys[self._rows, :, self._columns] = key.transpose(1, 2).to(keys.dtype)
         values[self._rows, :, self._columns] = value.transpose(1, 2).to(values.dtype)
         return keys[self._slots, :, : self._width], values[self._slots, :, : self._width]
 
     def read(self, slot: int, start: int, stop: int) -> Tensor:
         """A copy [layers * 2, heads, stop - start, size] of some columns of a slot."""
-        return self._block[:, slot, :, start:stop].clone()
+        return torch.cat([block[:, slot, :, start:stop] for block in self._blocks])
 
     def write(self, slot: int, block: Tensor) -> None:
         """Put the columns [layers * 2, heads, n, size] at the beginning of a slot."""
-        self._block[:, slot, :, : block.shape[2]] = block
+        for layer, own in enumerate(self._blocks):
+            own[:, slot, :, : block.shape[2]] = block[2 * layer : 2 * layer + 2]
 
     def copy(self, source: int, target: int, columns: int) -> None:
         """Copy the first `columns` columns of slot `source` over those of slot `target`."""
-        self._block[:, target, :, :columns] = self._block[:, source, :, :columns]
+        for block in self._blocks:
+            block[:, target, :, :columns] = block[:, source, :, :columns]

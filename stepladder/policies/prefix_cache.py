@@ -67,10 +67,13 @@ class PrefixCache:
         self._order: OrderedDict[_Run, None] = OrderedDict()
 
     def find(self, ids: ContentIds) -> Tensor | None:
-        """Keys and values [layers * 2, heads, n, size] of the longest beginning of `ids` that is known; None for n = 0."""
+        """Keys and values [layers * 2, heads, n, size] of the longest beginning of `ids` that is known, to be read and not changed;
+        None for n = 0."""
         path = self._walk(ids)
         self._touch([run for run, _ in path])
         blocks = [run.block[:, :, :shared] for run, shared in path]
+        if len(blocks) == 1:  # not copied: all prompts that are read at a time hold the instructions that they begin with
+            return blocks[0]
         return torch.cat(blocks, 2) if blocks else None
 
     def add(self, ids: ContentIds, read: Callable[[int, int], Tensor]) -> None:

@@ -92,6 +92,7 @@ def _result_json(result: Result) -> dict[str, Any]:
         "n": result.n,
         "confidence": result.confidence,
         "interval": "Wilson interval of the pooled rate",
+        "trials": result.trials,
         "task_low": result.task_low,
         "task_high": result.task_high,
         "missing": dict(result.missing),

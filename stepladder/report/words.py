@@ -56,7 +56,8 @@ def measured_on(data: Report) -> str:
     seeds = result.seeds
     span = f"seeds {min(seeds)} to {max(seeds)}" if seeds else "no seeds"
     missing = missing_words(result.missing)
+    span = span.replace("seeds", "seeds:", 1) + (f", each played {result.trials} times" if result.trials > 1 else "")
     return (
-        f"{len(result.tasks)} tasks, {len(seeds)} held-out {span.replace('seeds', 'seeds:', 1)}; task set {result.task_set}; "
+        f"{len(result.tasks)} tasks, {len(seeds)} held-out {span}; task set {result.task_set}; "
         f"{missing if missing else 'no episode missing'}; success means a task reward of at least 0.5."
     )

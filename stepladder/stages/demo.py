@@ -21,6 +21,7 @@ from stepladder.codec import to_json
 from stepladder.config import to_dict
 from stepladder.run import Phase, Run
 from stepladder.stages import collect, demo_report, evaluate, flywheel, perceive, rl, sft
+from stepladder.stages.policies import BASELINES
 from stepladder.stages.rl_config import RlConfig
 from stepladder.tasks import load_tasks, task_set_hash
 from stepladder.train.optimizer import OptimizerConfig
@@ -158,14 +159,14 @@ def main(config: DemoConfig, show: bool = True) -> Path:
             )
             measure("rl", "Evaluation on the same seeds after reinforcement learning (about a minute)")
         rungs = list(CHECKPOINTS)[: list(CHECKPOINTS).index(config.last) + 1]
-        report = demo_report.write(config.output, run, {name: policy_of(config, name) for name in (*evaluate.BASELINES, *rungs)})
+        report = demo_report.write(config.output, run, {name: policy_of(config, name) for name in (*BASELINES, *rungs)})
         console.print(f"[bold]Report[/bold]\n  {report}")
         return report
 
 
 def policy_of(config: DemoConfig, name: str) -> str:
     """What `stepladder eval` calls the policy of a rung or baseline: a baseline's name, or a checkpoint directory."""
-    return name if name in evaluate.BASELINES else str(config.output / CHECKPOINTS[name])
+    return name if name in BASELINES else str(config.output / CHECKPOINTS[name])
 
 
 def _collect(config: DemoConfig, record: Phase, show: bool, console: Console) -> None:
@@ -229,12 +230,12 @@ def _reinforce(config: DemoConfig, show: bool) -> None:
 
 
 def _baselines(config: DemoConfig, show: bool) -> None:
-    for name in (*evaluate.BASELINES, "untrained"):
+    for name in (*BASELINES, "untrained"):
         _evaluate(config, name, show)
 
 
 def _evaluate(config: DemoConfig, name: str, show: bool) -> None:
-    episodes = {"untrained": config.untrained_episodes, **dict.fromkeys(evaluate.BASELINES, config.baseline_episodes)}
+    episodes = {"untrained": config.untrained_episodes, **dict.fromkeys(BASELINES, config.baseline_episodes)}
     settings = evaluate.EvaluateConfig(
         tasks=config.tasks,
         policy=policy_of(config, name),

@@ -13,6 +13,7 @@ from stepladder.report import Curve, Report, Rung, Strip, choose_strips, write_r
 from stepladder.results import Result
 from stepladder.run import Run, describe_machine, read_metrics, read_phases
 from stepladder.stages import evaluate
+from stepladder.stages.policies import BASELINES, policy_name
 from stepladder.stats import Rate
 from stepladder.store import TrajectoryStore
 from stepladder.types import Trajectory
@@ -66,7 +67,7 @@ def write(output: Path, run: Run, policies: Mapping[str, str]) -> Path:
                 "success on seeds that training never used."
             ),
             rungs=rungs,
-            baselines={name: results[name] for name in evaluate.BASELINES},
+            baselines={name: results[name] for name in BASELINES},
             seconds=run.seconds,
             curves=(*([_ladder(rungs)] if len(rungs) > 2 else []), *_cloning(output / "sft"), *_own_clicks(output)),
             perception={kind: {name: from_json(Rate, rate) for name, rate in row.items()} for kind, row in perception.items()},
@@ -79,7 +80,7 @@ def write(output: Path, run: Run, policies: Mapping[str, str]) -> Path:
 
 
 def _result(output: Path, name: str, policy: str) -> Result:
-    path = output / "evaluate" / name / f"{evaluate.policy_name(policy)}.json"
+    path = output / "evaluate" / name / f"{policy_name(policy)}.json"
     return from_json(Result, json.loads(path.read_text()), str(path))
 
 
@@ -153,7 +154,7 @@ def _strips(output: Path, policies: Mapping[str, str], last: str) -> tuple[Image
 
 
 def _store(output: Path, name: str, policies: Mapping[str, str]) -> TrajectoryStore:
-    return TrajectoryStore(output / "evaluate" / name / f"{evaluate.policy_name(policies[name])}.jsonl")
+    return TrajectoryStore(output / "evaluate" / name / f"{policy_name(policies[name])}.jsonl")
 
 
 def _copy_pictures(source: ImageStore, target: ImageStore, trajectory: Trajectory) -> None:

@@ -9,12 +9,12 @@ environment failed are asked for again, and counted as missing with their reason
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from stepladder.codec import to_json
 from stepladder.config import ConfigError, to_dict
 from stepladder.envs import environment_class
 from stepladder.images import ImageStore
+from stepladder.interchange.osworld_results import write_episode
 from stepladder.interfaces import Agent, Environment, Policy
-from stepladder.plugins import load
-from stepladder.policies import policy_class
+from stepladder.policies.budget import BudgetSpent, Meter
 from stepladder.policies.random import RandomPolicy
 from stepladder.policies.scripted import IdlePolicy
 from stepladder.progress import Progress
@@ -38,33 +38,53 @@ from stepladder.rollout.opening import check_options
 from stepladder.rollout.pool import EnvironmentPool, PoolSettings
 from stepladder.run import Run, describe_machine, read_phases, write_json
 from stepladder.seeds import heldout_seeds
-from stepladder.stages.agent_options import QWEN, AgentOptions
+from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.policies import (
+    BASELINES,
+    QWEN_DIALECT,
+    ApiOptions,
+    agent_options,
+    build_agent,
+    check_policy,
+    dialect_of,
+    open_policy,
+    policy_name,
+    reply_tokens,
+    weights_digest,
+)
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks, task_set_hash
-from stepladder.types import Completion, Limits, Message, Prompt, Sampling, Task, Trajectory
+from stepladder.types import Limits, Sampling, Task, Trajectory
 
 Play = Callable[[Environment, EpisodeJob], Awaitable[Trajectory]]
-BASELINES = ("random", "idle", "oracle")
 #: Seconds that the idle baseline waits, a step each, before its episode is graded.
 IDLE_STEPS = 3
-#: Loads a checkpoint directory; named here and not imported, so that baselines run where PyTorch is not installed.
-LOCAL_POLICY = "stepladder.stages.local_policy:open_checkpoint"
-#: Names of other files in the directory of a run; with those of the baselines no checkpoint's results are called so.
-TAKEN = ("config", "environment", "metrics", "phases", "report", "run")
-#: Longest reply in tokens of a dialect that is not Stepladder's own.
-OTHER_REPLY_TOKENS = 256
+#: Settings that do not change what an episode is like.
+FREE = (
+    "output",
+    "osworld_results",
+    "environments",
+    "strips",
+    "baselines",
+    "episodes",
+    "trials",
+    "pool",
+    *(f"api.{name}" for name in ApiOptions.FREE),
+)
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """`policy` is a baseline ("random", "idle", "oracle"), a checkpoint directory, or a class of one's own as
-    `package.module:Class`, which is constructed with the agent alone; `baselines` are measured beside it, the oracle only where the
-    tasks have one. Each task is played once on each of `episodes` held-out seeds, from `first` on. `environments` episodes run at
-    a time; `pool` says how they are kept. `temperature` 0 is greedy. `options` go to the environment (such as {"height": 224}).
+    """`policy` is one of those that `stepladder.stages.policies` lists; `baselines` are measured beside it, the oracle only where
+    the tasks have one. Each task is played `trials` times on each of `episodes` held-out seeds, from `first` on. `environments`
+    episodes run at a time; `pool` says how they are kept. `temperature` 0 is greedy. `options` go to the environment (such as
+    {"height": 224}), `api` says how servers are called. `max_steps` bounds an episode (None: what its task says).
 
-    `dialect` names the agent (`stepladder.agents.AGENTS`, or `package.module:Class`, which is constructed without arguments).
-    `agent` are the options of "qwen_vl", all of them; by default those that the checkpoint was trained with, or Qwen's own.
-    `max_tokens` bounds a reply; by default as long as the agent's replies may become."""
+    `dialect` names the agent (`stepladder.agents.AGENTS`, or `package.module:Class`, which is constructed without arguments); by
+    default the one that the policy speaks. `agent` are the options of "qwen_vl", all of them; by default those that the checkpoint
+    was trained with, or Qwen's own. `history` is the number of screenshots in a prompt, the current one included. `max_tokens`
+    bounds a reply; by default as long as the agent's replies may become. `osworld_results` is a directory into which every episode
+    is also written as OSWorld writes them (`stepladder.interchange.osworld_results`)."""
 
     tasks: str = "miniwob@demo"
     policy: str = "random"
@@ -75,16 +95,21 @@ class EvaluateConfig:
     environments: int = 16
     temperature: float = 0.0
     max_tokens: int | None = None
-    dialect: str = "qwen_vl"
+    max_steps: int | None = None
+    history: int | None = None
+    trials: int = 1
+    dialect: str | None = None
     agent: AgentOptions | None = None
     seed: int = 0
     strips: int = 6
     options: Mapping[str, Any] = field(default_factory=dict)
     pool: PoolSettings = field(default_factory=PoolSettings)
+    api: ApiOptions = field(default_factory=ApiOptions)
+    osworld_results: Path | None = None
 
 
-def _ignore(counts: Mapping[str, int]) -> None:
-    """Default of `on_counts`."""
+def _ignore(_: object) -> None:
+    """Default of `on_counts` and `on_kept`."""
 
 
 def policy_player(agent: Agent, policy: Policy, sampling: Sampling, limits: Limits) -> Play:
@@ -120,28 +145,33 @@ async def evaluate(
     options: Mapping[str, Any] | None = None,
     pool: PoolSettings | None = None,
     retries: int = 2,
+    trials: int = 1,
     show: bool = True,
     on_counts: Callable[[Mapping[str, int]], None] = _ignore,
+    on_kept: Callable[[Trajectory], None] = _ignore,
 ) -> Result:
-    """Play every (task, seed) that has no graded episode in `store` yet, append each to it, and sum up all of them.
+    """Play every (task, seed) that has not `trials` graded episodes in `store` yet, append each to it, and sum up all of them.
 
     `options` go to the environments, of which `environments` are open at a time for each kind that the tasks name, kept as `pool`
-    says; `on_counts` is told in the end what has happened to them (`EnvironmentPool.counts`). Raises ConfigError when the store
-    holds episodes of another policy, and for an unknown environment option.
+    says; `on_counts` is told in the end what has happened to them (`EnvironmentPool.counts`), and `on_kept` of every episode
+    when it is over. Raises ConfigError when the store holds episodes of another policy, and for an unknown environment option.
     """
-    jobs = pending_jobs(tasks, seeds, store, policy)
+    jobs = pending_jobs(tasks, seeds, store, policy, trials)
     asked = {(task.id, seed) for task in tasks for seed in seeds}
-    outcomes = {(s.task, s.seed): s.success for s in store.summaries() if s.reward is not None and (s.task, s.seed) in asked}
-    before = len(outcomes)
+    outcomes = [one.success for one in store.summaries() if one.reward is not None and (one.task, one.seed) in asked]
+    total = len(asked) * trials
+    before = done = total - len(jobs)
     started = time.monotonic()
-    with Progress(f"evaluate {policy}", len(asked), show=show) as progress:
+    with Progress(f"evaluate {policy}", total, show=show) as progress:
 
         def keep(trajectory: Trajectory) -> None:
+            nonlocal done
             store.append(trajectory)
-            outcomes[trajectory.task.id, trajectory.seed] = trajectory.success
-            speed = (len(outcomes) - before) / (time.monotonic() - started)
-            figures = {"success %": 100 * sum(outcomes.values()) / len(outcomes), "episodes/s": speed}
-            progress.update(len(outcomes), len(asked), figures)
+            on_kept(trajectory)
+            outcomes.append(trajectory.success)
+            done += 1
+            speed = (done - before) / (time.monotonic() - started)
+            progress.update(done, total, {"success %": 100 * sum(outcomes) / len(outcomes), "episodes/s": speed})
 
         for kind in dict.fromkeys(job.task.env for job in jobs):
             of_kind = [job for job in jobs if job.task.env == kind]
@@ -149,10 +179,12 @@ async def evaluate(
             async with lent:
                 await play_many(of_kind, lent, play, failed=_environment_failed, retries=retries, on_result=keep)
             on_counts({f"{kind}/{name}": count for name, count in sorted(lent.counts.items())})
-    return result_of(store, tasks, seeds, policy=policy, seconds=time.monotonic() - started)
+    return result_of(store, tasks, seeds, policy=policy, seconds=time.monotonic() - started, trials=trials)
 
 
-def result_of(store: TrajectoryStore, tasks: Sequence[Task], seeds: Sequence[int], *, policy: str, seconds: float) -> Result:
+def result_of(
+    store: TrajectoryStore, tasks: Sequence[Task], seeds: Sequence[int], *, policy: str, seconds: float, trials: int = 1
+) -> Result:
     """What the episodes in `store` amount to for these tasks and seeds; others in it do not count."""
     asked = {(task.id, seed) for task in tasks for seed in seeds}
     return summarise(
@@ -162,34 +194,42 @@ def result_of(store: TrajectoryStore, tasks: Sequence[Task], seeds: Sequence[int
         policy=policy,
         task_set=task_set_hash(list(tasks)),
         seconds=seconds,
+        trials=trials,
     )
 
 
-def pending_jobs(tasks: Sequence[Task], seeds: Sequence[int], store: TrajectoryStore, policy: str) -> list[EpisodeJob]:
-    """The (task, seed) pairs without a graded episode in the store. Raises ConfigError when it holds another policy's episodes."""
+def pending_jobs(
+    tasks: Sequence[Task], seeds: Sequence[int], store: TrajectoryStore, policy: str, trials: int = 1
+) -> list[EpisodeJob]:
+    """What is missing of `trials` graded episodes for each (task, seed). Raises ConfigError when the store holds another policy's
+    episodes."""
     attempts: Counter[tuple[str, int]] = Counter()
-    graded = set()
+    graded: Counter[tuple[str, int]] = Counter()
     for summary in store.summaries():
         if summary.policy != policy:
             raise ConfigError(f"{store.path} holds episodes of policy {summary.policy!r}; evaluate {policy!r} into another store")
         attempts[summary.task, summary.seed] += 1
-        if summary.reward is not None:
-            graded.add((summary.task, summary.seed))
-    pairs = [(task, seed) for task in tasks for seed in seeds if (task.id, seed) not in graded]
-    return [EpisodeJob(task, seed, index=attempts[task.id, seed]) for task, seed in pairs]
+        graded[summary.task, summary.seed] += summary.reward is not None
+    return [
+        EpisodeJob(task, seed, index=attempts[task.id, seed] + more)
+        for task in tasks
+        for seed in seeds
+        for more in range(trials - graded[task.id, seed])
+    ]
 
 
 def _environment_failed(trajectory: Trajectory) -> bool:
     return trajectory.environment_failed
 
 
-def baseline_player(name: str, seed: int = 0) -> Play:
-    """The player of a trivial baseline. Random clicks are those of `seed`, whatever else runs. Raises ConfigError."""
+def baseline_player(name: str, seed: int = 0, max_steps: int | None = None) -> Play:
+    """The player of a trivial baseline. Random clicks are those of `seed`, whatever else runs, at most `max_steps` where that is
+    given. Raises ConfigError."""
     if name == "oracle":
         return oracle_player(Limits())
     agent = AgentOptions(grid=1).build()
     if name == "random":
-        return policy_player(agent, RandomPolicy(agent), Sampling(seed=seed), Limits())
+        return policy_player(agent, RandomPolicy(agent), Sampling(seed=seed), Limits(max_steps=max_steps))
     if name == "idle":
         return policy_player(agent, IdlePolicy(agent), Sampling(), Limits(max_steps=IDLE_STEPS))
     raise ConfigError(f"there is no baseline {name!r}; there are {', '.join(BASELINES)}")
@@ -198,7 +238,7 @@ def baseline_player(name: str, seed: int = 0) -> Play:
 def main(config: EvaluateConfig, show: bool = True) -> Result:
     """Evaluate, write `<policy>.json` for each policy and the report (report.html and its companions) into `config.output`.
 
-    The result of `config.policy`. Raises UserError.
+    The result of `config.policy`. Raises UserError; BudgetSpent after the report of what was played until then is written.
     """
     _check(config)
     tasks = load_tasks(config.tasks, split="heldout")
@@ -207,28 +247,17 @@ def main(config: EvaluateConfig, show: bool = True) -> Result:
     can_demonstrate = all(hasattr(environment_class(task.env), "solve") for task in tasks)
     if config.policy == "oracle" and not can_demonstrate:
         raise ConfigError(f"policy: the tasks of {config.tasks} have no oracle, for their environment has no method solve()")
-    free = ("output", "environments", "strips", "baselines", "episodes", "pool")
-    with Run(config.output, _resolved(config, tasks), {"first": config.first, "sampling": config.seed}, may_change=free) as run:
+    with Run(config.output, _resolved(config, tasks), {"first": config.first, "sampling": config.seed}, may_change=FREE) as run:
         images = ImageStore(config.output / "images")
         names = [name for name in dict.fromkeys([*config.baselines, config.policy]) if name != "oracle" or can_demonstrate]
-        results = {name: _evaluate_one(config, name, tasks, run, images, show) for name in names}
+        results: dict[str, Result] = {}
+        spent: BudgetSpent | None = None
+        for name in names:  # the policy is the last one, and baselines spend nothing
+            results[name], spent = _evaluate_one(config, name, tasks, run, images, show)
         _report(config, results, images)
+    if spent is not None:
+        raise spent
     return results[config.policy]
-
-
-def policy_name(policy: str) -> str:
-    """What episodes of a policy are called, and the files they are in: a baseline by its name, a class of one's own by its dotted
-    path, a checkpoint by the name of its directory, with "checkpoint-" before it where that name means something else."""
-    if policy in BASELINES:
-        return policy
-    if _is_class(policy):
-        return policy.replace(":", ".")
-    name = Path(policy).resolve().name
-    return f"checkpoint-{name}" if name.lower() in ("", *BASELINES, *TAKEN) else name
-
-
-def _is_class(policy: str) -> bool:
-    return ":" in policy and not Path(policy).is_dir()
 
 
 def _check(config: EvaluateConfig) -> None:
@@ -236,123 +265,113 @@ def _check(config: EvaluateConfig) -> None:
     unknown = [name for name in config.baselines if name not in BASELINES]
     if unknown:
         raise ConfigError(f"baselines: {unknown[0]!r} is none; there are {', '.join(BASELINES)}")
-    for name, least in (("episodes", 1), ("environments", 1), ("first", 0), ("strips", 0)):
+    for name, least in (("episodes", 1), ("environments", 1), ("trials", 1), ("first", 0), ("strips", 0)):
         if getattr(config, name) < least:
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least {least}")
-    if config.dialect != "qwen_vl":
-        agent_class(config.dialect)
+    for name in ("max_steps", "max_tokens", "history"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}; it must be at least 1")
+    check_policy(config.policy)
+    dialect = dialect_of(config.dialect, config.policy)
+    if dialect != QWEN_DIALECT:
+        agent_class(dialect)
         if config.agent is not None:
-            raise ConfigError(f"agent: these are options of the dialect 'qwen_vl' and not of {config.dialect!r}; leave them out")
-    if _is_class(config.policy):
-        policy_class(config.policy)
-    elif config.policy not in BASELINES and not Path(config.policy).is_dir():
-        raise ConfigError(
-            f"policy: {config.policy!r} is neither a checkpoint directory nor one of {', '.join(BASELINES)} "
-            "nor a class as package.module:Class"
-        )
+            raise ConfigError(f"agent: these are options of the dialect 'qwen_vl' and not of {dialect!r}; leave them out")
+    config.api.meter()
 
 
 def _resolved(config: EvaluateConfig, tasks: Sequence[Task]) -> dict[str, Any]:
     """The configuration with everything that decides about the results: what was left open is filled in."""
-    options = _agent_options(config)
+    options = agent_options(config.policy, config.dialect, config.agent, config.history)
     return {
         **to_dict(config),
+        "dialect": dialect_of(config.dialect, config.policy),
         "agent": to_dict(options) if options is not None else None,
         "max_tokens": _reply_tokens(config),
         "task_set": task_set_hash(list(tasks)),
-        "weights": _weights_digest(config.policy),
+        "weights": weights_digest(config.policy),
     }
-
-
-def _agent_options(config: EvaluateConfig) -> AgentOptions | None:
-    """The options of the agent, None for a dialect of one's own."""
-    if config.dialect != "qwen_vl":
-        return None
-    if config.agent is not None:
-        return config.agent
-    return AgentOptions.of_checkpoint(Path(config.policy)) if Path(config.policy).is_dir() else QWEN
 
 
 def _reply_tokens(config: EvaluateConfig) -> int:
     if config.max_tokens is not None:
         return config.max_tokens
-    options = _agent_options(config)
-    return options.reply_tokens if options is not None else OTHER_REPLY_TOKENS
-
-
-class _Called:
-    """A policy under the name of its store."""
-
-    def __init__(self, policy: Policy, name: str) -> None:
-        self.name = name
-        self._policy = policy
-
-    @property
-    def version(self) -> int:
-        return self._policy.version
-
-    async def generate(self, messages: tuple[Message, ...], sampling: Sampling) -> tuple[Prompt, Completion]:
-        return await self._policy.generate(messages, sampling)
+    return reply_tokens(config.policy, agent_options(config.policy, config.dialect, config.agent, config.history))
 
 
 @contextmanager
-def _player(config: EvaluateConfig, name: str, images: ImageStore) -> Iterator[Play]:
+def _player(config: EvaluateConfig, name: str, images: ImageStore, meter: Meter) -> Iterator[tuple[Play, Policy | None]]:
+    """Who plays, and the policy that is asked where there is one."""
     if name in BASELINES:
-        yield baseline_player(name, config.seed)
+        yield baseline_player(name, config.seed, config.max_steps), None
         return
-    options = _agent_options(config)
-    agent = options.build() if options is not None else agent_class(config.dialect)()
+    agent = build_agent(name, config.dialect, config.agent, config.history)
     sampling = Sampling(config.temperature, 1.0, _reply_tokens(config), seed=config.seed)
-    if _is_class(name):
-        yield policy_player(agent, _Called(policy_class(name)(agent), policy_name(name)), sampling, Limits())
-        return
-    open_checkpoint = load(LOCAL_POLICY, {}, "policy")
-    with open_checkpoint(Path(name), images, policy_name(name), agent) as (policy, _):
-        yield policy_player(agent, policy, sampling, Limits())
+    with open_policy(name, images, agent, config.api, meter) as (policy, _):
+        yield policy_player(agent, policy, sampling, Limits(max_steps=config.max_steps)), policy
 
 
-def _evaluate_one(config: EvaluateConfig, name: str, tasks: Sequence[Task], run: Run, images: ImageStore, show: bool) -> Result:
-    """Play what is missing. What is told comes from the store alone, so that it does not matter where an earlier run ended."""
+def _evaluate_one(
+    config: EvaluateConfig, name: str, tasks: Sequence[Task], run: Run, images: ImageStore, show: bool
+) -> tuple[Result, BudgetSpent | None]:
+    """Play what is missing, as far as the budget goes. What is told comes from the store alone, so that it does not matter where an
+    earlier run ended."""
     called = policy_name(name)
     seeds = heldout_seeds(config.episodes, config.first)
+    spent = None
     with TrajectoryStore(config.output / f"{called}.jsonl", "a") as store:
-        if pending_jobs(tasks, seeds, store, called):
-            with run.phase(f"{called}, {config.episodes} episodes of each task"), _player(config, name, images) as play:
-                asyncio.run(
-                    evaluate(
-                        tasks,
-                        seeds,
-                        play,
-                        store,
-                        images,
-                        policy=called,
-                        environments=config.environments,
-                        options=config.options,
-                        pool=config.pool,
-                        show=show,
-                        on_counts=lambda counts: run.log(0, f"environments of {called}", **counts),
-                    )
+        if pending_jobs(tasks, seeds, store, called, config.trials):
+            meter = config.api.meter()
+            phase = run.phase(f"{called}, {config.episodes} episodes of each task")
+            with phase, _player(config, name, images, meter) as (play, policy):
+                played = evaluate(
+                    tasks,
+                    seeds,
+                    play,
+                    store,
+                    images,
+                    policy=called,
+                    environments=config.environments,
+                    options=config.options,
+                    pool=config.pool,
+                    trials=config.trials,
+                    show=show,
+                    on_counts=lambda counts: run.log(0, f"environments of {called}", **counts),
+                    on_kept=partial(_write_osworld, config.osworld_results, images),
                 )
-        found = result_of(store, tasks, seeds, policy=called, seconds=_seconds(run, called))
+                try:
+                    asyncio.run(_closing(played, policy))
+                except BudgetSpent as error:
+                    spent = error
+                finally:
+                    if meter.used:
+                        run.log(0, f"calls of {called}", **meter.used)
+        found = result_of(store, tasks, seeds, policy=called, seconds=_seconds(run, called), trials=config.trials)
     write_json(config.output / f"{called}.json", to_json(found))
-    return found
+    return found, spent
+
+
+def _write_osworld(results: Path | None, images: ImageStore, trajectory: Trajectory) -> None:
+    """An episode that has just ended, as a task directory of OSWorld, with the times at which it was played."""
+    if results is not None:
+        write_episode(results, trajectory, images, time.time() - sum(sum(step.seconds.values()) for step in trajectory.steps))
+
+
+async def _closing(played: Awaitable[Result], policy: Policy | None) -> None:
+    """Await it, then close the policy's connections, which belong to this event loop."""
+    try:
+        await played
+    finally:
+        close = getattr(policy, "close", None)
+        if close is not None:
+            await close()
 
 
 def _seconds(run: Run, called: str) -> float:
     """Running time spent on the episodes of one policy, over all restarts and all numbers of episodes."""
     phases = read_phases(run.directory)
     return sum(state["seconds"] for name, state in phases.items() if name.rpartition(", ")[0] == called)
-
-
-def _weights_digest(policy: str) -> str | None:
-    """SHA-256 over the weight files of a checkpoint, so that a directory of results never mixes two models."""
-    if policy in BASELINES or _is_class(policy):
-        return None
-    digest = hashlib.sha256()
-    for path in sorted(Path(policy).glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _report(config: EvaluateConfig, results: Mapping[str, Result], images: ImageStore) -> None:

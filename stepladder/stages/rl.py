@@ -185,9 +185,10 @@ class _RankLoop:
         played = time.monotonic()
         figures |= self.learner.learn(groups)
         await self.engine.update_weights(None, self.standing.update + 1)
-        seconds = {"play_seconds": played - began, "learn_seconds": time.monotonic() - played}
         counts = sum(gather(self.player.counts), Counter[str]())
-        return figures | seconds | {f"environments/{name}": float(count) for name, count in counts.items()}
+        if self.run is not None:
+            self.run.log(self.standing.update + 1, "environments", **counts)
+        return {**figures, "play_seconds": played - began, "learn_seconds": time.monotonic() - played}
 
     async def _play(self) -> tuple[list[Group], dict[str, float]]:
         """Groups with a signal: this rank's share of at least `config.groups`, unless `config.rounds` do not suffice."""

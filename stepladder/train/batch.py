@@ -6,8 +6,11 @@ its own branch, so packing changes no number (law 5).
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,17 +27,21 @@ from stepladder.types import FloatArray, ImageRef, IntArray
 class Batch:
     """R rows of S tokens, and N trained tokens in flat lists.
 
-    tokens int64[R, S], positions int64[3, R, S], attention bool[R, 1, S, S], image_mask bool[R, S]; for trained token n: `source`
-    int64[N] indexes the flattened [R * S] states that predict it, `targets` int64[N], and `token_fields`, float32[N] each, are the
-    fields of `sample.TOKEN_FIELDS` ("looks_at" as a column of the row); `reply_lengths` int64[replies] count the trained tokens of
-    one reply after another, so that the N tokens fall into replies; `pixel_values` and `grid` of the distinct pictures, and
-    `visual_index` int64[V] that puts their visual tokens in reading order (None: they are in reading order as they are). `images`
-    are the distinct pictures, and `order` says which of the samples given stands first, second, ...
+    tokens int64[R, S], positions int64[3, R, S], image_mask bool[R, S]; `owners` int64[R, S] which sample a token belongs to (-1
+    for padding) and `segments` int64[R, S] its place in the sample; `causal` says that every row is one plain sequence, whose
+    tokens attend to all that stand before them. For trained token n: `source` int64[N] indexes the flattened [R * S] states that
+    predict it, `targets` int64[N], and `token_fields`, float32[N] each, are the fields of `sample.TOKEN_FIELDS` ("looks_at" as a
+    column of the row); `reply_lengths` int64[replies] count the trained tokens of one reply after another, so that the N tokens
+    fall into replies; `pixel_values` and `grid` of the distinct pictures, and `visual_index` int64[V] that puts their visual tokens
+    in reading order (None: they are in reading order as they are). `images` are the distinct pictures, and `order` says which of
+    the samples given stands first, second, ...
     """
 
     tokens: Tensor
     positions: Tensor
-    attention: Tensor
+    owners: Tensor
+    segments: Tensor
+    causal: bool
     image_mask: Tensor
     source: Tensor
     targets: Tensor
@@ -45,6 +52,24 @@ class Batch:
     grid: Tensor | None
     visual_index: Tensor | None
     order: tuple[int, ...]
+
+    @functools.cached_property
+    def attention(self) -> Tensor:
+        """bool[R, 1, S, S]: what each token attends to. Made when it is asked for, where the tokens are."""
+        return _attention(self.owners, self.segments)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device; itself where it is there already."""
+        if self.tokens.device == device:
+            return self
+        moved: dict[str, Any] = {
+            field.name: value.to(device)
+            for field in dataclasses.fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor) and field.name != "reply_lengths"
+        }
+        # read by Python alone, so it stays
+        moved["token_fields"] = {name: values.to(device) for name, values in self.token_fields.items()}
+        return dataclasses.replace(self, **moved)
 
     def field(self, name: str) -> Tensor:
         """float32[N]: one of `sample.TOKEN_FIELDS` for the trained tokens."""
@@ -83,7 +108,8 @@ def pack(lengths: Sequence[int], row_length: int) -> list[list[int]]:
         emptiest = filled.index(min(filled))
         even[emptiest].append(index)
         filled[emptiest] += lengths[index]
-    return even if max(filled, default=0) <= row_length - min(space, default=0) else rows
+    fits = all(len(row) == 1 or length <= row_length for row, length in zip(even, filled, strict=True))
+    return even if fits and max(filled, default=0) <= row_length - min(space, default=0) else rows
 
 
 def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) -> Batch:
@@ -125,7 +151,9 @@ def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) 
     return Batch(
         tokens=torch.from_numpy(tokens),
         positions=torch.from_numpy(positions),
-        attention=_attention(torch.from_numpy(owner), torch.from_numpy(segment)),
+        owners=torch.from_numpy(owner),
+        segments=torch.from_numpy(segment),
+        causal=all(len(row) == 1 and _is_plain(samples[row[0]]) for row in rows),
         image_mask=torch.from_numpy(image_mask),
         source=torch.from_numpy(np.concatenate(source).astype(np.int64)),
         targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
@@ -146,7 +174,9 @@ def pictures_only(images: Sequence[ImageRef], renderer: Renderer) -> Batch:
     return Batch(
         tokens=nothing,
         positions=nothing,
-        attention=nothing,
+        owners=nothing,
+        segments=nothing,
+        causal=True,
         image_mask=nothing,
         source=nothing,
         targets=nothing,
@@ -177,10 +207,15 @@ def _run_lengths(turns: IntArray) -> npt.NDArray[np.int64]:
 
 def _attention(owner: Tensor, segment: Tensor) -> Tensor:
     width = owner.shape[1]
-    causal = torch.ones(width, width, dtype=torch.bool).tril()
+    causal = torch.ones(width, width, dtype=torch.bool, device=owner.device).tril()
     same_sample = owner[:, :, None] == owner[:, None, :]
     visible = (segment[:, None, :] == 0) | (segment[:, :, None] == segment[:, None, :])
     return (causal & same_sample & visible)[:, None]
+
+
+def _is_plain(sample: Sample) -> bool:
+    """Whether it has one branch at most."""
+    return len(np.unique(sample.segments[sample.segments > 0])) <= 1
 
 
 def _reading_order(pictures: Sequence[ImageRef], distinct: Sequence[ImageRef], renderer: Renderer) -> Tensor:

@@ -17,6 +17,7 @@ Several turns of an episode whose prompts extend one another are one branch with
 
 from __future__ import annotations
 
+import bisect
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from stepladder.agents.replies import write_reply
+from stepladder.agents.replies import thought_length, write_reply
 from stepladder.algos.credit import IMITATION, Credit
 from stepladder.interfaces import Agent
 from stepladder.models.renderer import Renderer, Spans
@@ -91,10 +92,12 @@ def from_reply(
     logprobs: FloatArray | None = None,
     credit: Credit = IMITATION,
     looks_at: int | None = None,
+    imitated: int | None = None,
     key: str = "",
 ) -> Sample:
     """One prompt and one reply int32[C]. With `prompt` and `spans` as recorded at sampling time nothing is rendered again.
-    `looks_at` is the visual token, counted over all pictures of the prompt, at which the reply clicks.
+    `looks_at` is the visual token, counted over all pictures of the prompt, at which the reply clicks. The imitation loss is that
+    of the first `imitated` tokens of the reply (None: of all).
 
     Raises ValueError for a credit whose arrays are not as long as the reply.
     """
@@ -109,6 +112,8 @@ def from_reply(
     replied = fields[:, len(prompt) :]
     for name, value in credit.fields(len(reply), key).items():
         replied[ROW[name]] = value
+    if imitated is not None:
+        replied[ROW["w_ce"], imitated:] = 0.0
     if logprobs is not None:
         replied[ROW["logprobs"]] = logprobs
     if looks_at is not None:
@@ -139,7 +144,8 @@ def from_step(
     key: str = "",
 ) -> Sample:
     """The sample of step `index`: its recorded prompt and reply where there are any (law 2), else the prompt that `agent` would
-    have shown (law 3) and the reply in which it would have said the demonstrated action."""
+    have shown (law 3) and the reply in which it would have said the demonstrated action. `Step.imitated` masks the imitation
+    loss."""
     step = steps[index]
     if step.completion is not None and step.completion.tokens is not None and step.prompt is not None:
         return from_reply(
@@ -151,6 +157,7 @@ def from_step(
             logprobs=step.completion.logprobs,
             credit=credit,
             looks_at=_clicked(renderer, step.prompt.messages, step),
+            imitated=_imitated(renderer, agent, step, step.completion.text, step.completion.tokens),
             key=key,
         )
     if step.action is None:
@@ -158,16 +165,34 @@ def from_step(
             f"step {index} of {key or task.id} has neither a sampled reply nor an action; there is nothing to learn from it"
         )
     messages = agent.prompt(task, steps[:index], step.observation)
-    reply = renderer.reply(write_reply(agent, step.thought, step.actions, step.observation))
-    return from_reply(renderer, messages, reply, credit=credit, looks_at=_clicked(renderer, messages, step), key=key)
+    text = write_reply(agent, step.thought, step.actions, step.observation)
+    reply = renderer.reply(text)
+    looks_at, imitated = _clicked(renderer, messages, step), _imitated(renderer, agent, step, text, reply)
+    return from_reply(renderer, messages, reply, credit=credit, looks_at=looks_at, imitated=imitated, key=key)
+
+
+def _imitated(renderer: Renderer, agent: Agent, step: Step, text: str, reply: IntArray) -> int | None:
+    """How many tokens of the reply int32[C] are imitated; None for all of them. Of a sampled reply whose reasoning is not where the
+    agent would have written it none are."""
+    if step.imitated == "reply":
+        return None
+    if step.imitated == "nothing" or step.action is None:
+        return 0
+    length = thought_length(agent, step)
+    if not text.startswith(write_reply(agent, step.thought, step.actions, step.observation)[:length]):
+        return 0
+    ends = [len(renderer.decode(reply[:count])) for count in range(len(reply) + 1)]
+    return bisect.bisect_right(ends, length) - 1
 
 
 def _clicked(renderer: Renderer, messages: Sequence[Message], step: Step) -> int | None:
     """The visual token, counted over all pictures of `messages`, in which the step's click lies; None for an action without one
-    place, and where the messages do not end with the step's own screenshot."""
+    place, for one that is not imitated, and where the messages do not end with the step's own screenshot."""
     pictures = [image for message in messages for image in message.images]
     action, screen = step.action, step.observation.screenshot
-    if action is None or action.x is None or action.y is None or action.x2 is not None or pictures[-1:] != [screen]:
+    if step.imitated != "reply" or pictures[-1:] != [screen]:
+        return None
+    if action is None or action.x is None or action.y is None or action.x2 is not None:
         return None
     before = sum(renderer.visual_tokens(picture) for picture in pictures[:-1])
     return before + renderer.visual_token_at(pictures[-1], action.x, action.y)

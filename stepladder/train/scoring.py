@@ -23,7 +23,9 @@ def predicting_states(model: Qwen3VLForConditionalGeneration, batch: Batch, visu
     """Hidden states float[N, hidden] that predict the N trained tokens of a batch; `visual` of its distinct pictures."""
     if visual is not None and batch.visual_index is not None:
         visual = (visual[0][batch.visual_index], [feature[batch.visual_index] for feature in visual[1]])
-    everything = hidden_states(model, batch.tokens, batch.positions.clamp(min=0), batch.attention, visual, batch.image_mask)
+    # flash kernels take no mask; on a CPU there are none, and every row keeps the sums of its own mask
+    mask = None if batch.causal and batch.tokens.device.type != "cpu" else batch.attention
+    everything = hidden_states(model, batch.tokens, batch.positions.clamp(min=0), mask, visual, batch.image_mask)
     return everything.reshape(-1, everything.shape[-1])[batch.source]
 
 
@@ -44,7 +46,8 @@ class Scorer:
         """float32[C] for the trained tokens of each sample."""
         scores: dict[int, FloatArray] = {}
         for start, batch, states in self._passes(samples):
-            logits = token_logits(self.model, states, self.banned, self.temperature)
+            banned = None if self.banned is None else self.banned.to(states.device)
+            logits = token_logits(self.model, states, banned, self.temperature)
             chosen = logits.log_softmax(-1).gather(-1, batch.targets[:, None])[:, 0]
             scores |= _by_sample(start, batch, chosen)
         return [scores[number] for number in range(len(samples))]
@@ -60,9 +63,10 @@ class Scorer:
 
     @torch.no_grad()
     def _passes(self, samples: Sequence[Sample]) -> Iterator[tuple[int, Batch, Tensor]]:
+        device = self.model.device
         for start in range(0, len(samples), self.chunk):
-            batch = collate(samples[start : start + self.chunk], self.renderer)
-            with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
+            batch = collate(samples[start : start + self.chunk], self.renderer).to(device)
+            with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.autocast):
                 visual = None
                 if batch.pixel_values is not None and batch.grid is not None:
                     visual = encode_images(self.model, batch.pixel_values, batch.grid)
@@ -71,5 +75,5 @@ class Scorer:
 
 
 def _by_sample(start: int, batch: Batch, values: Tensor) -> dict[int, FloatArray]:
-    pieces = values.detach().float().split(batch.reply_lengths.tolist())
+    pieces = values.detach().float().cpu().split(batch.reply_lengths.tolist())
     return {start + number: np.asarray(piece) for number, piece in zip(batch.order, pieces, strict=True)}

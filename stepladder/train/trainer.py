@@ -46,6 +46,14 @@ class MicroBatch:
     text: bool = True
     old_logprobs: Tensor | None = None
 
+    def to(self, device: torch.device) -> MicroBatch:
+        """The same on another device; itself where it is there already."""
+        if self.batch.tokens.device == device:
+            return self
+        visual = None if self.visual is None else self.visual.to(device)
+        old = None if self.old_logprobs is None else self.old_logprobs.to(device)
+        return MicroBatch(self.batch.to(device), visual, self.text, old)
+
     def counts(self) -> dict[str, float]:
         counts = self.visual.counts() if self.visual is not None else {}
         if self.text:
@@ -109,6 +117,8 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
+        self.device = self.model.device
+        self.banned = None if self.banned is None else self.banned.to(self.device)
         learning = []
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name.startswith(self.trainable))
@@ -163,9 +173,10 @@ class Trainer:
 
     def _forward(self, micro_batch: MicroBatch, counts: dict[str, float]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(losses, metrics) of a micro-batch, each divided by the counts of the whole update."""
+        micro_batch = micro_batch.to(self.device)
         batch = micro_batch.batch
         losses: dict[str, Tensor] = {}
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             visual = self.encode(batch)
             if micro_batch.visual is not None and self.head is not None and visual is not None:
                 embeddings = self.model.model.language_model.embed_tokens.weight
@@ -212,23 +223,27 @@ class Trainer:
 
     @torch.no_grad()
     def logprobs(self, batch: Batch, banned: Tensor | None = None) -> Tensor:
-        """Log-probabilities float32[N] of the trained tokens under the present weights, in the distribution that was sampled."""
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
+        """Log-probabilities float32[N] of the trained tokens under the present weights, in the distribution that was sampled, where
+        the model is."""
+        batch = batch.to(self.device)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             states = predicting_states(self.model, batch, self.encode(batch))
         states = states.to(self.model.lm_head.weight.dtype)
-        logits = token_logits(self.model, states, self.banned if banned is None else banned, self.temperature)
+        logits = token_logits(self.model, states, self.banned if banned is None else banned.to(self.device), self.temperature)
         return logits.log_softmax(-1).gather(-1, batch.targets[:, None])[:, 0]
 
     @torch.no_grad()
     def most_probable(self, batch: Batch) -> Tensor:
-        """int64[N]: the most probable id at the place of each trained token."""
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
+        """int64[N]: the most probable id at the place of each trained token, where the model is."""
+        batch = batch.to(self.device)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             return self.model.lm_head(predicting_states(self.model, batch, self.encode(batch))).argmax(-1)
 
     @torch.no_grad()
     def look(self, batch: Batch) -> Tensor:
-        """Visual tokens float[V, hidden] of the batch's distinct pictures."""
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
+        """Visual tokens float[V, hidden] of the batch's distinct pictures, where the model is."""
+        batch = batch.to(self.device)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             visual = self.encode(batch)
         assert visual is not None, "the batch has no pictures"
         return visual[0]

@@ -1,0 +1,93 @@
+"""`stepladder convert` and `stepladder convert-union`: conversions from the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from stepladder.config import field_names, override
+from stepladder.stages import convert as stage
+
+T = TypeVar("T")
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting. May be repeated.", show_default=False)
+]
+ShowSettings = Annotated[bool, typer.Option("--settings", help="List the settings with their values and stop.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Directory of the files.", show_default=False)]
+_FROM = ", ".join(dict.fromkeys((stage.STEPLADDER, *stage.READERS, *(first for first, _ in stage.TASKS))))
+_TO = ", ".join(dict.fromkeys((stage.STEPLADDER, *stage.WRITERS, *(second for _, second in stage.TASKS))))
+#: Reasons that are printed; all of them stand in convert.json.
+_SHOWN = 10
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A file or folder of the format --from.")],
+    target: Annotated[Path, typer.Argument(help="A file or folder of the format --to.")],
+    read: Annotated[str | None, typer.Option("--from", help=f"{_FROM}.", show_default=False)] = None,
+    write: Annotated[str | None, typer.Option("--to", help=f"{_TO}.", show_default=False)] = None,
+    agent: Annotated[str | None, typer.Option(help="In whose words chat formats are, such as qwen3_vl.")] = None,
+    per: Annotated[str | None, typer.Option(help="One conversation a step, or an episode.", show_default=False)] = None,
+    curate: Annotated[
+        str | None, typer.Option(help="Of failures: mask repeated and late turns, or edit the texts.", show_default=False)
+    ] = None,
+    set_: Settings = None,
+    settings: ShowSettings = False,
+) -> None:
+    """Trajectories from and to other formats; says what was dropped and why."""
+    given = {"source": source, "target": target, "read": read, "write": write, "agent": agent, "per": per, "curate": curate}
+    config = _configured(stage.ConvertConfig(), set_, settings, given)
+    _tell(stage.main(config).to_json(), config.target)
+
+
+@app.command("convert-union")
+def convert_union(
+    samples: Annotated[list[Path], typer.Argument(help="JSONL files of samples, the best first.")],
+    output: Output = None,
+    agent: Annotated[str | None, typer.Option(help="Whose replies they are.", show_default=False)] = None,
+    task_files: Annotated[Path | None, typer.Option(help="A folder with OSWorld's task files.", show_default=False)] = None,
+    set_: Settings = None,
+    settings: ShowSettings = False,
+) -> None:
+    """The union of data sets of slime's OSWorld cookbook: tables of tasks, samples to be replayed, statistics."""
+    given = {"samples": tuple(samples), "output": output, "agent": agent, "task_files": task_files}
+    config = _configured(stage.UnionConfig(), set_, settings, given)
+    report, stats = stage.union(config)
+    _tell(report.to_json(), config.output)
+    _say(f"{stats['union_all_rows']} tasks, {stats['replay_ready_rows']} of them with a task file and samples")
+
+
+def _configured(config: T, assignments: list[str] | None, list_only: bool, given: dict[str, Any]) -> T:
+    """`config` with the options that were given and then every --set. With `list_only` the settings are printed instead."""
+    config = dataclasses.replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[type-var]
+    config = override(config, assignments or [])
+    if list_only:
+        for name in field_names(config):
+            value: Any = config
+            for part in name.split("."):
+                value = getattr(value, part)
+            print(f"{name}={value}")
+        raise typer.Exit
+    return config
+
+
+def _tell(report: dict[str, Any], target: Path) -> None:
+    """What a conversion kept and dropped."""
+    steps = f", {report['steps']} steps" if report["steps"] else ""
+    unreadable = f", {report['unreadable_steps']} of them unreadable" if report["unreadable_steps"] else ""
+    _say(f"{report['kept']} kept{steps}{unreadable}: {target}")
+    if report["dropped"]:
+        _say(f"{report['dropped']} dropped:")
+    for reason, count in list(report["reasons"].items())[:_SHOWN]:
+        first = next((name for name, why in report["names"].items() if why.startswith(reason)), "...")
+        _say(f"  {count} ({first}{', ...' if count > 1 else ''}): {reason}")
+
+
+def _say(text: str) -> None:
+    Console().print(escape(text), soft_wrap=True, highlight=False)

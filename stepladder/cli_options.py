@@ -1,0 +1,65 @@
+"""Options of the command line that several commands share, or that would make one of them hard to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stepladder.errors import UserError
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Change a setting, such as environments=4. May be repeated.", show_default=False
+    ),
+]
+ShowSettings = Annotated[bool, typer.Option("--settings", help="List the settings with their values and stop.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Directory of the run.", show_default=False)]
+Tasks = Annotated[
+    str | None,
+    typer.Option(
+        "--tasks",
+        "-t",
+        help="miniwob, miniwob@demo, miniwob:click-test,click-tab, forms, desk, page:FILE.jsonl",
+        show_default=False,
+    ),
+]
+
+# ------------------------------------------------------------------------------------------------------------- of `eval`
+
+PositionalPolicy = Annotated[str | None, typer.Argument(metavar="[POLICY]", help="The same as --policy.", show_default=False)]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        help="A checkpoint directory (or local:DIRECTORY), openai:URL[#MODEL], anthropic:MODEL, openai-responses:MODEL, random, "
+        "idle, oracle, or package.module:Class.",
+        show_default=False,
+    ),
+]
+Env = Annotated[
+    str | None,
+    typer.Option("--env", help="The same as --tasks, or the URL of a server that lends environments.", show_default=False),
+]
+Agent = Annotated[
+    str | None,
+    typer.Option(help="The dialect, such as qwen_vl, or package.module:Class; else the policy's own.", show_default=False),
+]
+Episodes = Annotated[int | None, typer.Option(help="Held-out seeds of each task.", show_default=False)]
+Trials = Annotated[int | None, typer.Option(help="Episodes of each seed.", show_default=False)]
+MaxSteps = Annotated[int | None, typer.Option(help="Steps of an episode; else as its task says.", show_default=False)]
+History = Annotated[int | None, typer.Option(help="Screenshots in a prompt, the current one included.", show_default=False)]
+OSWorldResults = Annotated[
+    Path | None, typer.Option(help="Write every episode into this directory as OSWorld does, too.", show_default=False)
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Fail if the output holds no run to go on with. One that is there is gone on with anyway.")
+]
+
+
+def either(first: str | None, second: str | None, *names: str) -> str | None:
+    """The one that is given. Raises UserError when both are."""
+    if first is not None and second is not None:
+        raise UserError(f"{names[0]} and {names[1]} say the same thing; give one of them")
+    return first if first is not None else second

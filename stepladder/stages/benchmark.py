@@ -1,0 +1,196 @@
+"""Offline benchmarks: pictures with known answers, any agent, any policy, minutes.
+
+    stepladder bench agentnet FOLDER --policy runs/demo/sft/checkpoint
+    stepladder bench screenspot FOLDER --policy gold
+
+Every reply is in `<output>/replies.jsonl` the moment it is there; a run that was interrupted goes on with the questions that are
+missing, and scores are always counted anew from the replies. `<output>/result.json` has the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stepladder.agents import agent_class
+from stepladder.agents.replies import read_reply, write_reply
+from stepladder.benchmarks import agentnet, screenspot
+from stepladder.benchmarks.summary import agentnet_result, screenspot_result
+from stepladder.config import ConfigError, to_dict
+from stepladder.images import ImageStore
+from stepladder.interfaces import Agent, ContextFull, ParseError
+from stepladder.progress import Progress
+from stepladder.run import Run, write_json
+from stepladder.stages.policies import open_policy
+from stepladder.tasks import task_set_hash
+from stepladder.types import Observation, Sampling, Step, Task
+
+GOLD = "gold"
+REPLIES, RESULT = "replies.jsonl", "result.json"
+Answer = Callable[["Question"], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """`benchmark` is "agentnet" or "screenspot", `folder` its files. `policy` answers in the dialect `agent` (None: that of the
+    checkpoint, or for the recorded answers one that can say all of them); "gold" gives the recorded answers, which shows what the
+    dialect itself loses. `concurrency` questions are asked at a time. With `compat` scores are those of the published evaluator,
+    oddities included (`benchmarks.agentnet_score`). Only the first `limit` questions are asked (None: all)."""
+
+    benchmark: str = "agentnet"
+    folder: Path = Path()
+    policy: str = GOLD
+    agent: str | None = None
+    output: Path = Path("runs/benchmark")
+    concurrency: int = 8
+    temperature: float = 0.0
+    max_tokens: int = 1024
+    seed: int = 0
+    limit: int | None = None
+    compat: bool = False
+
+    def check(self) -> None:
+        """Raises ConfigError for what cannot be."""
+        if self.benchmark not in ("agentnet", "screenspot"):
+            raise ConfigError(f"benchmark is {self.benchmark!r}; there are agentnet and screenspot")
+        if not self.folder.is_dir():
+            raise ConfigError(f"folder: {self.folder} is no directory")
+        for name in ("concurrency", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"limit is {self.limit}; it must be at least 1, or none")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of the agent, and what it should do."""
+
+    id: str
+    task: Task
+    steps: Sequence[Step]
+    observation: Observation
+    gold: Step
+
+
+def main(config: BenchmarkConfig, show: bool = True) -> dict[str, Any]:
+    """Ask what is missing, and return what `result.json` says. Raises ConfigError, BenchmarkError, PluginError."""
+    config.check()
+    images = ImageStore()
+    if config.benchmark == "agentnet":
+        steps = agentnet.load(config.folder, images)[: config.limit]
+        questions = [Question(one.id, one.task, one.steps, one.observation, one.gold) for one in steps]
+    else:
+        targets = screenspot.load(config.folder, images)[: config.limit]
+        questions = [Question(one.id, one.task, (), one.observation, screenspot.gold(one)) for one in targets]
+    settings = {**to_dict(config), "questions": _digest(questions)}
+    with Run(config.output, settings, {"sampling": config.seed}, may_change=("output", "concurrency", "compat", "limit")) as run:
+        replies = _read(config.output / REPLIES)
+        missing = [question for question in questions if question.id not in replies]
+        with run.phase(f"{len(questions)} questions"), _Asker(config, images) as asker:
+            if missing:
+                asyncio.run(_ask(asker, missing, config, replies, show))
+            actions = {one.id: asker.read(one, replies[one.id]) for one in questions if one.id in replies}
+        about = {"benchmark": config.benchmark, "policy": config.policy, "agent": asker.agent.name, "compat": config.compat}
+        if config.benchmark == "agentnet":
+            result = agentnet_result(steps, actions, config.compat)
+        else:
+            result = screenspot_result(targets, actions)
+        result = {**about, "questions_hash": settings["questions"], **result}
+        write_json(config.output / RESULT, result)
+    return result
+
+
+def _digest(questions: Sequence[Question]) -> str:
+    """The hash of everything that is asked, screenshots included."""
+    return task_set_hash(
+        [
+            replace(one.task, id=one.id, check={"screenshot": one.observation.screenshot.sha256})
+            for one in questions
+            if one.observation.screenshot is not None
+        ]
+    )
+
+
+class _Asker:
+    """Who answers. A context manager: a model is loaded when it is entered."""
+
+    def __init__(self, config: BenchmarkConfig, images: ImageStore) -> None:
+        self.config, self.images = config, images
+
+    def __enter__(self) -> _Asker:
+        config = self.config
+        if config.policy == GOLD:
+            self.agent: Agent = agent_class(config.agent or ("opencua" if config.benchmark == "agentnet" else "qwen_vl"))()
+            self._opened = None
+            return self
+        given = None if config.agent is None else agent_class(config.agent)()
+        self._opened = open_policy(config.policy, self.images, given)
+        self.policy, self.agent = self._opened.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._opened is not None:
+            self._opened.__exit__(*error)
+
+    async def answer(self, question: Question) -> str:
+        """The reply. Raises what the policy raises; a prompt that is too long is answered with nothing."""
+        if self._opened is None:
+            return write_reply(self.agent, question.gold.thought, question.gold.actions, question.observation)
+        messages = self.agent.prompt(question.task, question.steps, question.observation)
+        config = self.config
+        sampling = Sampling(config.temperature, 1.0, config.max_tokens, self.agent.stop, config.seed)
+        try:
+            _, completion = await self.policy.generate(messages, sampling)
+        except ContextFull:
+            return ""
+        return completion.text
+
+    def read(self, question: Question, reply: str) -> Any:
+        """The actions of a reply, or the ParseError."""
+        try:
+            return read_reply(self.agent, reply, question.observation)[1]
+        except ParseError as error:
+            return error
+
+
+async def _ask(asker: _Asker, questions: Sequence[Question], config: BenchmarkConfig, replies: dict[str, str], show: bool) -> None:
+    waiting = list(reversed(questions))
+    started = time.monotonic()
+    with (
+        Progress(f"{config.benchmark} {config.policy}", len(questions), show=show) as progress,
+        (config.output / REPLIES).open("a") as file,
+    ):
+        done = 0
+
+        async def work() -> None:
+            nonlocal done
+            while waiting:
+                question = waiting.pop()
+                reply = await asker.answer(question)
+                replies[question.id] = reply
+                file.write(json.dumps({"id": question.id, "reply": reply}, ensure_ascii=False) + "\n")
+                file.flush()
+                done += 1
+                progress.update(done, len(questions), {"questions/s": done / (time.monotonic() - started)})
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(config.concurrency, len(questions))):
+                group.create_task(work())
+
+
+def _read(path: Path) -> dict[str, str]:
+    """Replies of an earlier run; a line that was cut off counts as not written."""
+    found: dict[str, str] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            record: Mapping[str, Any] = json.loads(line)
+            found[str(record["id"])] = str(record["reply"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
