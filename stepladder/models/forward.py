@@ -32,8 +32,7 @@ def hidden_states(
 
     tokens      int64[B, S]
     positions   int64[3, B, S]
-    mask        bool[B, 1, S, K] (True: may attend; K = cached + S), or None for plain causal attention; with a cache None needs a
-                model that `attention.use_attention` was called on
+    mask        bool[B, 1, S, K] (True: may attend; K = cached + S), or None for plain causal attention
     visual      what `vision.encode_images` gave for the pictures in reading order over the whole batch
     image_mask  bool[B, S], True where a visual token stands. It comes from the recorded spans, not from the ids.
     """
@@ -51,10 +50,8 @@ def hidden_states(
     if mask is not None and torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)  # made additive once here, not in every layer
         mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -1e4)
-    if mask is None and cache is not None:
-        if text.config._attn_implementation != ATTENTION:
-            raise ValueError("causal attention over a cache without a mask needs a model that `use_attention` was called on")
-        mask = embeddings.new_empty(CAUSAL)
+    if mask is None and cache is not None and text.config._attn_implementation == ATTENTION:
+        mask = embeddings.new_empty(CAUSAL)  # otherwise transformers would ask the cache for its sizes, and make a mask
     output = text(
         inputs_embeds=embeddings,
         position_ids=positions,
