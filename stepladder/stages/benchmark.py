@@ -13,7 +13,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ from stepladder.images import ImageStore
 from stepladder.interfaces import Agent, ContextFull, ParseError
 from stepladder.progress import Progress
 from stepladder.run import Run, write_json
-from stepladder.stages.policies import open_policy
+from stepladder.stages.policies import ApiOptions, open_policy
 from stepladder.tasks import task_set_hash
 from stepladder.types import Observation, Sampling, Step, Task
 
 GOLD = "gold"
+FREE = tuple(f"api.{name}" for name in ApiOptions.FREE)
 REPLIES, RESULT = "replies.jsonl", "result.json"
 Answer = Callable[["Question"], Awaitable[str]]
 
@@ -40,7 +41,8 @@ class BenchmarkConfig:
     """`benchmark` is "agentnet" or "screenspot", `folder` its files. `policy` answers in the dialect `agent` (None: that of the
     checkpoint, or for the recorded answers one that can say all of them); "gold" gives the recorded answers, which shows what the
     dialect itself loses. `concurrency` questions are asked at a time. With `compat` scores are those of the published evaluator,
-    oddities included (`benchmarks.agentnet_score`). Only the first `limit` questions are asked (None: all)."""
+    oddities included (`benchmarks.agentnet_score`). Only the first `limit` questions are asked (None: all). `api` says how servers
+    are called."""
 
     benchmark: str = "agentnet"
     folder: Path = Path()
@@ -53,6 +55,7 @@ class BenchmarkConfig:
     seed: int = 0
     limit: int | None = None
     compat: bool = False
+    api: ApiOptions = field(default_factory=ApiOptions)
 
     def check(self) -> None:
         """Raises ConfigError for what cannot be."""
@@ -83,13 +86,15 @@ def main(config: BenchmarkConfig, show: bool = True) -> dict[str, Any]:
     config.check()
     images = ImageStore()
     if config.benchmark == "agentnet":
-        steps = agentnet.load(config.folder, images)[: config.limit]
+        steps, targets = agentnet.load(config.folder, images), []
         questions = [Question(one.id, one.task, one.steps, one.observation, one.gold) for one in steps]
     else:
-        targets = screenspot.load(config.folder, images)[: config.limit]
+        steps, targets = [], screenspot.load(config.folder, images)
         questions = [Question(one.id, one.task, (), one.observation, screenspot.gold(one)) for one in targets]
     settings = {**to_dict(config), "questions": _digest(questions)}
-    with Run(config.output, settings, {"sampling": config.seed}, may_change=("output", "concurrency", "compat", "limit")) as run:
+    questions = questions[: config.limit]
+    free = ("output", "concurrency", "compat", "limit", *FREE)
+    with Run(config.output, settings, {"sampling": config.seed}, may_change=free) as run:
         replies = _read(config.output / REPLIES)
         missing = [question for question in questions if question.id not in replies]
         with run.phase(f"{len(questions)} questions"), _Asker(config, images) as asker:
@@ -98,9 +103,9 @@ def main(config: BenchmarkConfig, show: bool = True) -> dict[str, Any]:
             actions = {one.id: asker.read(one, replies[one.id]) for one in questions if one.id in replies}
         about = {"benchmark": config.benchmark, "policy": config.policy, "agent": asker.agent.name, "compat": config.compat}
         if config.benchmark == "agentnet":
-            result = agentnet_result(steps, actions, config.compat)
+            result = agentnet_result(steps[: config.limit], actions, config.compat)
         else:
-            result = screenspot_result(targets, actions)
+            result = screenspot_result(targets[: config.limit], actions)
         result = {**about, "questions_hash": settings["questions"], **result}
         write_json(config.output / RESULT, result)
     return result
@@ -130,13 +135,19 @@ class _Asker:
             self._opened = None
             return self
         given = None if config.agent is None else agent_class(config.agent)()
-        self._opened = open_policy(config.policy, self.images, given)
+        self._opened = open_policy(config.policy, self.images, given, config.api)
         self.policy, self.agent = self._opened.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         if self._opened is not None:
             self._opened.__exit__(*error)
+
+    async def close(self) -> None:
+        """Close a policy's connections, in the loop that used them."""
+        close = getattr(self.policy, "close", None) if self._opened is not None else None
+        if close is not None:
+            await close()
 
     async def answer(self, question: Question) -> str:
         """The reply. Raises what the policy raises; a prompt that is too long is answered with nothing."""
@@ -166,6 +177,8 @@ async def _ask(asker: _Asker, questions: Sequence[Question], config: BenchmarkCo
         Progress(f"{config.benchmark} {config.policy}", len(questions), show=show) as progress,
         (config.output / REPLIES).open("a") as file,
     ):
+        if file.tell() and not _ends_a_line(config.output / REPLIES):
+            file.write("\n")  # what a kill has cut off stays alone
         done = 0
 
         async def work() -> None:
@@ -179,9 +192,20 @@ async def _ask(asker: _Asker, questions: Sequence[Question], config: BenchmarkCo
                 done += 1
                 progress.update(done, len(questions), {"questions/s": done / (time.monotonic() - started)})
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(config.concurrency, len(questions))):
-                group.create_task(work())
+        workers = [asyncio.create_task(work()) for _ in range(min(config.concurrency, len(questions)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            await asker.close()
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read() == b"\n"
 
 
 def _read(path: Path) -> dict[str, str]:
