@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -257,6 +258,9 @@ def serve(
     tasks: Tasks = None,
     host: Annotated[str | None, typer.Option(help="Address to listen at.", show_default=False)] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen at.", show_default=False)] = None,
+    token: Annotated[
+        str | None, typer.Option(help="What every call must carry; none for this machine's programs alone.", show_default=False)
+    ] = None,
     set_: Settings = None,
     settings: ShowSettings = False,
 ) -> None:
@@ -268,11 +272,12 @@ def serve(
 
         if tasks is not None:
             raise UserError("a checkpoint serves a model and --tasks lends environments; give one of them")
-        serve_model.main(_configured(serve_model.ServeModelConfig(), set_, settings, checkpoint=checkpoint, host=host, port=port))
+        given = {"checkpoint": checkpoint, "host": host, "port": port, "token": token}
+        serve_model.main(_configured(serve_model.ServeModelConfig(), set_, settings, **given))
         return
     from stepladder.stages import serve as stage
 
-    stage.main(_configured(stage.ServeConfig(), set_, settings, tasks=tasks, host=host, port=port))
+    stage.main(_configured(stage.ServeConfig(), set_, settings, tasks=tasks, host=host, port=port, token=token))
 
 
 @app.command("serve-desktop")
@@ -389,6 +394,7 @@ def bench(
 def main() -> NoReturn:
     """Entry point: mistakes of the user end with one line and exit code 1, mistakes of the program with a traceback."""
     sys.path.insert(0, "")  # environments, checks and rewards of the user's own lie where the command is started
+    signal.signal(signal.SIGTERM, _as_interrupted)
     try:
         app()
     except (UserError, EnvironmentFailure) as error:
@@ -401,6 +407,11 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _as_interrupted(*_: object) -> None:
+    """SIGTERM ends a command as Ctrl-C does: what it has opened is closed."""
+    signal.raise_signal(signal.SIGINT)
 
 
 def _configured(config: T, assignments: list[str] | None, list_only: bool, **given: Any) -> T:

@@ -44,7 +44,7 @@ def agentnet(
         rows = {kind: (f"{one['score']:.3f}", str(one["n"])) for kind, one in result["action_type_scores"].items()}
         _table(("action", "score", "n"), rows)
         _say(
-            f"average score {_figure(result['average_score'])} ({result['low']:.3f} to {result['high']:.3f}, resampled trajectories), "
+            f"average score {_figure(result['average_score'])} ({result['low']:.3f} to {result['high']:.3f}, by trajectories), "
             f"{result['total_steps']} steps of {result['total_trajectories']} trajectories, {result['parse_errors']} unreadable, "
             f"{result['alternative_matches']} by an alternative, {result['missing']} missing"
         )

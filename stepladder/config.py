@@ -1,6 +1,7 @@
 """Configurations are frozen or plain dataclasses; this file overrides, checks, prints and hashes them.
 
-An override is `dotted.name=value`. Unknown names are an error that names the nearest valid one (law 10).
+An override is `dotted.name=value`. Unknown names are an error that names the nearest valid one (law 10). Below a setting that is a
+mapping any name goes, and sets that entry alone: `options.tree=true`.
 """
 
 from __future__ import annotations
@@ -76,6 +77,9 @@ def _set(config: Any, path: list[str], text: str, name: str, root: Any) -> Any:
     if len(path) > 1:
         if current is None:
             current = _group_defaults(hints[path[0]])
+        if isinstance(current, Mapping):
+            changed = _set_entry(current, path[1:], text, name, _hint_of_entries(hints[path[0]]))
+            return dataclasses.replace(config, **{path[0]: changed})
         if not dataclasses.is_dataclass(current):
             raise ConfigError(f"{name!r}: {path[0]!r} has no settings below it")
         return dataclasses.replace(config, **{path[0]: _set(current, path[1:], text, name, root)})
@@ -86,9 +90,44 @@ def _set(config: Any, path: list[str], text: str, name: str, root: Any) -> Any:
 
 
 def _group_defaults(hint: Any) -> Any:
-    """The group of settings that an optional group begins as, once one of them is set; None where `hint` allows no group."""
-    groups = [kind for kind in typing.get_args(hint) if dataclasses.is_dataclass(kind)]
-    return typing.cast(Any, groups[0])() if groups else None
+    """What an optional group of settings, or an optional mapping, begins as once something below it is set; None for others."""
+    kinds = typing.get_args(hint)
+    groups = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
+    if groups:
+        return typing.cast(Any, groups[0])()
+    return {} if any((typing.get_origin(kind) or kind) in (Mapping, dict) for kind in kinds) else None
+
+
+def _set_entry(current: Mapping[str, Any], path: list[str], text: str, name: str, hint: Any) -> dict[str, Any]:
+    """A copy of the mapping `current`, whose values are of the type `hint`, with the entry at `path` set."""
+    if not path[0]:
+        raise ConfigError(f"{name!r} lacks a name before or after a dot; write such as options.height=224")
+    if len(path) == 1:
+        return {**current, path[0]: _parse_entry(hint, text, name)}
+    below = current.get(path[0], {})
+    if not isinstance(below, Mapping) or (hint is not Any and (typing.get_origin(hint) or hint) not in (Mapping, dict)):
+        raise ConfigError(f"{name!r}: {path[0]!r} has no settings below it")
+    return {**current, path[0]: _set_entry(below, path[1:], text, name, _hint_of_entries(hint))}
+
+
+def _hint_of_entries(hint: Any) -> Any:
+    """The type of a mapping's values; Any where `hint` does not say."""
+    for kind in (hint, *typing.get_args(hint)):
+        if typing.get_origin(kind) in (Mapping, dict):
+            return typing.get_args(kind)[1]
+    return Any
+
+
+def _parse_entry(hint: Any, text: str, name: str) -> Any:
+    """A value of a mapping. Where no type is given: true and false, then what Python reads as a literal, then the text itself."""
+    if hint is not Any:
+        return parse_value(hint, text, name)
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def parse_value(hint: Any, text: str, name: str) -> Any:

@@ -94,6 +94,54 @@ def test_overrides_apply_in_order_and_leave_the_rest() -> None:
     assert override(Config(), []) == Config()
 
 
+@dataclass(frozen=True)
+class Mapped:
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    terms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    limits: dict[str, int] | None = None
+    phase: Phase = field(default_factory=Phase)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "changed"),
+    [
+        (["options.tree=true"], Mapped(options={"tree": True})),
+        (["options.tree=False", "options.isolation=none"], Mapped(options={"tree": False, "isolation": "none"})),
+        (["options={'a': 1}", "options.b=1e-3"], Mapped(options={"a": 1, "b": 1e-3})),
+        (["options.a=None", "options.sizes=[1, 2]"], Mapped(options={"a": None, "sizes": [1, 2]})),
+        (["options.machine=http://127.0.0.1:5000"], Mapped(options={"machine": "http://127.0.0.1:5000"})),
+        (["options.inner.name=docker", "options.inner.count=2"], Mapped(options={"inner": {"name": "docker", "count": 2}})),
+        (["options.code=__import__('os')"], Mapped(options={"code": "__import__('os')"})),
+        (["weights.a=2"], Mapped(weights={"a": 2.0})),
+        (["terms.format.scale=2"], Mapped(terms={"format": {"scale": 2}})),
+        (["limits.a=2", "limits.b=3"], Mapped(limits={"a": 2, "b": 3})),
+    ],
+)
+def test_entries_of_a_mapping_are_set_one_by_one(assignments: list[str], changed: Mapped) -> None:
+    before = Mapped()
+    assert override(before, assignments) == changed
+    assert before == Mapped()
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["weights.a=much"], "weights.a is 'much'; it must be a number"),
+        (["weights.a.b=1"], "'weights.a.b': 'a' has no settings below it"),
+        (["options.tree=true", "options.tree.depth=3"], "'options.tree.depth': 'tree' has no settings below it"),
+        (["terms.format=2"], "terms.format is '2'; it must be a dict"),
+        (["limits.a=1.5"], "limits.a is '1.5'; it must be a whole number"),
+        (["options.=3"], "'options.' lacks a name before or after a dot"),
+        (["options..a=3"], "'options..a' lacks a name before or after a dot"),
+    ],
+)
+def test_entries_that_cannot_be_are_named(assignments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        override(Mapped(), assignments)
+    assert message in str(caught.value)
+
+
 def test_an_optional_group_begins_with_its_defaults() -> None:
     changed = override(Config(), ["extra.optimizer.kind=adamw", "extra.steps=2"])
     assert changed.extra == Phase(Optimizer(kind="adamw"), 2)

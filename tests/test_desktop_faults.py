@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import os
+import shutil
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from desktops import WRITE, EditorEnvironment, sandboxed
 
 from stepladder.images import ImageStore
-from stepladder.interfaces import Environment
+from stepladder.interfaces import Environment, EnvironmentFailure
 from stepladder.rollout.demonstrate import run_demonstration
 from stepladder.rollout.group import EpisodeJob, play_many
 from stepladder.rollout.pool import EnvironmentPool, PoolSettings
@@ -126,6 +127,26 @@ def test_a_fork_bomb_harms_nobody() -> None:
     assert broken.status in ("done", "env_error", "timeout")
     assert (clean.status, clean.reward) == ("done", 1.0)
     assert sandboxed() == set()
+
+
+def test_a_machine_without_bubblewrap_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    which = shutil.which
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "bwrap" else which(name))
+
+    async def open_many(count: int) -> list[Environment]:
+        return [faulty() for _ in range(count)]
+
+    async def perform(environment: Environment, job: EpisodeJob) -> Trajectory:
+        assert isinstance(environment, Faulty)
+        return await play(environment, job.seed, None)
+
+    async def run() -> None:
+        async with EnvironmentPool(open_many, 1, PoolSettings(most_failures=2)) as pool:
+            jobs = [EpisodeJob(WRITE, seed) for seed in range(9)]
+            await play_many(jobs, pool, perform, failed=lambda trajectory: trajectory.environment_failed)
+
+    with pytest.raises(EnvironmentFailure, match="bubblewrap is not installed"):
+        asyncio.run(run())
 
 
 @pytest.mark.faults

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import re
@@ -23,16 +24,32 @@ from stepladder import cli
 from stepladder.algos import ALGORITHMS, algorithm_class
 from stepladder.algos.algorithm import Algorithm
 from stepladder.algos.credit import NOTHING
-from stepladder.config import field_names
+from stepladder.config import ConfigError, field_names, override
+from stepladder.envs.desktop.desk.environment import DeskEnvironment
 from stepladder.images import ImageStore
 from stepladder.rollout.pool import PoolSettings
+from stepladder.stages.collect import CollectConfig
+from stepladder.stages.convert import ConvertConfig, UnionConfig
+from stepladder.stages.demo import DemoConfig
 from stepladder.stages.evaluate import EvaluateConfig
 from stepladder.stages.flywheel import FlywheelConfig
+from stepladder.stages.record import RecordConfig
 from stepladder.stages.rl_config import RlConfig
+from stepladder.stages.serve import ServeConfig
+from stepladder.stages.serve_desktop import ServeDesktopConfig
+from stepladder.stages.serve_model import ServeModelConfig
+from stepladder.stages.sft import SftConfig
+from stepladder.stages.validate import ValidateConfig
 
 ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ALGORITHM_PAGES = sorted((ROOT / "docs/algorithms").glob("*.md"))
+#: Of every command with --set.
+CONFIGURATIONS = [
+    *(EvaluateConfig(), FlywheelConfig(), CollectConfig(), SftConfig(), DemoConfig(), ValidateConfig(), RecordConfig()),
+    *(ServeConfig(), ServeModelConfig(), ServeDesktopConfig(), ConvertConfig(), UnionConfig()),
+    *(RlConfig(algo=algorithm_class(name)()) for name in ALGORITHMS),
+]
 
 
 def blocks(name: str, language: str) -> list[str]:
@@ -213,6 +230,38 @@ def test_settings_of_the_flywheel() -> None:
     assert listed == {setting: settings.get(setting) for setting in listed}
 
 
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_settings_in_the_text_are_accepted(page: Path) -> None:
+    """Those that the text names with `--set` are settings of some command, and of its desktops where the page is about them."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for shown in re.findall(r"`([^`]*--set [^`]+)`", text):
+        words = shlex.split(shown)
+        assignments = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+        if "..." in shown or assignments == ["name=value"]:
+            continue  # a form and no example
+        accepted = []
+        for config in CONFIGURATIONS:
+            with contextlib.suppress(ConfigError):
+                accepted.append(override(config, assignments))
+        assert accepted, f"{page.name} says {shown}"
+        if page.name == "desktops.md":
+            assert isinstance(accepted[0], EvaluateConfig)
+            assert DeskEnvironment(ImageStore(), **accepted[0].options)
+
+
+def test_watching_a_desktop_in_python() -> None:
+    program = blocks("desktops.md", "python")[0]
+    assert "sleep(600)" in program
+    said = subprocess.run(
+        [sys.executable, "-c", program.replace("sleep(600)", "sleep(0)")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert re.fullmatch(r"vncviewer 127\.0\.0\.1:\d+, password \w{8}\n", said.stdout), said.stderr
+
+
 def test_settings_of_calls() -> None:
     settings = {name: value for name, value in settings_of(EvaluateConfig()).items() if name.startswith("api.")}
     assert settings_in_tables(ROOT / "docs/models-elsewhere.md") == settings
@@ -244,7 +293,9 @@ def fading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("fading")
 @pytest.mark.parametrize(
-    "page", [*ALGORITHM_PAGES, ROOT / "docs/flywheel.md", ROOT / "docs/models-elsewhere.md"], ids=lambda page: page.stem
+    "page",
+    [*ALGORITHM_PAGES, *(ROOT / f"docs/{name}.md" for name in ("flywheel", "models-elsewhere", "pool"))],
+    ids=lambda page: page.stem,
 )
 def test_commands_are_accepted(page: Path) -> None:
     """Their options, algorithms and settings exist; nothing is run."""

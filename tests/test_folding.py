@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from stepladder.agents.anthropic import AnthropicAgent
 from stepladder.agents.computer_13 import Computer13Agent
 from stepladder.agents.conformance import SCREEN
-from stepladder.agents.folding import fold, holding, moving
+from stepladder.agents.folding import fold
 from stepladder.agents.kimi import KimiAgent
 from stepladder.agents.openai_computer import OpenAIComputerAgent
 from stepladder.agents.opencua import OpenCUAAgent
 from stepladder.agents.osworld_pyautogui import OSWorldPyAutoGUIAgent
 from stepladder.agents.replies import read_reply, write_reply
+from stepladder.pyautogui.parts import holding, moving
 from stepladder.types import Action
 
 DESK = screen(1920, 1080)

@@ -13,9 +13,9 @@ PACKAGE = ROOT / "stepladder"
 
 #: Lower may not import higher, and those on one line may not import each other.
 LAYERS = (
-    ("types", "words", "errors", "keys", "seeds", "pressure"),
+    ("types", "words", "errors", "keys", "seeds", "pressure", "addresses", "values"),
     ("interfaces", "codec", "config", "images", "locks", "stats", "plugins", "progress", "drawing"),
-    ("store", "run", "results"),
+    ("store", "run", "results", "pyautogui"),
     ("agents", "envs", "models", "data", "report", "rewards", "algos", "benchmarks"),
     ("tasks", "policies", "rollout", "train", "interchange", "recorder"),
     ("stages",),
@@ -33,6 +33,9 @@ NO_TORCH = {
         "errors",
         "keys",
         "seeds",
+        "addresses",
+        "values",
+        "pyautogui",
         "interfaces",
         "codec",
         "config",

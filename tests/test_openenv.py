@@ -495,7 +495,7 @@ def test_the_accessibility_tree_is_xml_and_comes_through() -> None:
         assert await bridged.reset(LOGIN, 0) == shown
         await bridged.close()
         assert shown.tree is not None
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(server), base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(server), base_url="http://127.0.0.1") as client:
             body = {"task": LOGIN.id, "seed": 0}
             xml = (await client.post("/reset", json=body)).json()["accessibility_tree"]
             assert (await client.post("/openenv/reset", json=body)).json()["observation"]["accessibility_tree"] == xml

@@ -20,6 +20,7 @@ from stepladder.envs.osworld.getters import Got, State, get
 from stepladder.envs.osworld.grading import grade
 from stepladder.envs.osworld.lacking import Lacks
 from stepladder.envs.osworld.machine import Executed
+from stepladder.envs.osworld.measuring import measure
 from stepladder.envs.osworld.metrics import metric as metric_of
 from stepladder.envs.osworld.pyautogui_command import pyautogui_code, without_pyautogui
 from stepladder.envs.osworld.steps import Setup
@@ -244,7 +245,8 @@ def test_a_window_that_the_agent_has_closed_is_passed_over_before_grading(monkey
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["python", "-c", "import pyautogui\nfor i in range(3): pyautogui.press('a')"], "pyautogui code"),
+        (["python", "-c", "import pyautogui\nwhile True: pyautogui.press('a')"], r"pyautogui code \(line 2: .*not while"),
+        (["python", "-c", "import pyautogui; pyautogui.press('a'); DONE"], "ends an episode"),
         ("python3 -c 'import pyautogui; pyautogui.press(1)' && ls", "pyautogui outside"),
     ],
 )
@@ -388,12 +390,7 @@ contents = st.binary(max_size=80) | st.sampled_from(
 
 @given(st.sampled_from(sorted(OF_FILES)), contents)
 def test_no_file_that_an_agent_leaves_is_more_than_a_score(name: str, content: bytes) -> None:
-    evaluator = {
-        "func": name,
-        "result": {"type": "vm_file", "path": "/f", "dest": "f"},
-        "expected": {"type": "rule", "rules": OF_FILES[name]},
-    }
-    assert 0 <= score(evaluator, state({"/f": content})) <= 1
+    assert 0 <= measure(name, Got("f", content), [OF_FILES[name]], None) <= 1
 
 
 # ----------------------------------------------------------------------------------------------------------------- coverage
@@ -425,7 +422,7 @@ def test_coverage_names_what_is_lacking(tmp_path: Path) -> None:
     [
         ({"func": "is_vlc_fullscreen", "result": {"type": "vm_window_size", "app_class_name": "vlc"}}, ["program wmctrl"]),
         ({"func": "compare_images", "result": {"type": "vm_wallpaper", "dest": "w"}}, ["GNOME"]),
-        ({"func": "exact_match", "result": {"type": "vm_terminal_output"}}, ["GNOME's terminal"]),
+        ({"func": "exact_match", "result": {"type": "vm_terminal_output"}}, ["program gnome-terminal"]),
         ({"func": "compare_config", "result": {"type": "vscode_config", "path": "/a", "dest": "a"}}, []),
         (
             {"func": "compare_config", "result": {"type": "vscode_config", "vscode_extension_command": "x"}},

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepladder.envs.desktop.desk.look import Look
+from stepladder.envs.desktop.look import Look
 from stepladder.envs.osworld import dock
 from stepladder.envs.osworld.environment import OSWorldEnvironment
 from stepladder.envs.osworld.task_file import make_task

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from hypothesis import strategies as st
 
 from stepladder.config import ConfigError
 from stepladder.envs.acting import CannotDo
-from stepladder.envs.desktop.desk.look import Look
+from stepladder.envs.desktop.look import Look
+from stepladder.envs.osworld.commands import COMMANDS
 from stepladder.envs.osworld.environment import OSWorldEnvironment
 from stepladder.envs.osworld.machine_server import make_app
 from stepladder.envs.osworld.pyautogui_command import pyautogui_code, without_pyautogui
@@ -31,11 +33,12 @@ from stepladder.envs.osworld.served import ServedDesktop, ServedSettings
 from stepladder.envs.osworld.solutions import SOLUTIONS
 from stepladder.envs.osworld.task_file import load_tasks, make_task
 from stepladder.envs.osworld.xml_tree import read_tree
-from stepladder.envs.pyautogui_code import read_actions
-from stepladder.envs.pyautogui_writer import PREFIX, elementary, write_action
 from stepladder.images import ImageStore, decode
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
 from stepladder.keys import NAMED_KEYS
+from stepladder.pyautogui.parts import LONGEST_WAIT, elementary
+from stepladder.pyautogui.read import read_code
+from stepladder.pyautogui.write import PREFIX, write_action
 from stepladder.rollout.opening import check_options, open_environments
 from stepladder.stages.serve_desktop import ServeDesktopConfig
 from stepladder.types import Action, Task
@@ -96,9 +99,10 @@ places = st.just((None, None)) | st.tuples(numbers, numbers)
 plain = st.one_of(
     st.builds(
         lambda kind, place: Action(kind, *place),
-        st.sampled_from(["click", "double_click", "triple_click", "right_click", "middle_click", "move", "mouse_down", "mouse_up"]),
+        st.sampled_from(["click", "double_click", "triple_click", "right_click", "middle_click", "mouse_down", "mouse_up"]),
         places,
     ),
+    st.builds(lambda place: Action("move", *place), st.tuples(numbers, numbers)),
     st.builds(lambda place: Action("drag", x2=place[0], y2=place[1]), st.tuples(numbers, numbers)),
     st.builds(
         lambda place, amount, name: Action("scroll", *place, amount=float(amount), name=name),
@@ -109,13 +113,13 @@ plain = st.one_of(
     st.builds(lambda text: Action("type", text=text), st.text(max_size=60)),
     st.builds(lambda names: Action("key", keys=tuple(names)), st.lists(keys, min_size=1, max_size=4)),
     st.builds(lambda kind, key: Action(kind, keys=(key,)), st.sampled_from(["key_down", "key_up"]), keys),
-    st.builds(lambda seconds: Action("wait", seconds=seconds), st.floats(0, 100)),
+    st.builds(lambda seconds: Action("wait", seconds=seconds), st.floats(0, LONGEST_WAIT)),
 )
 
 
 @given(plain)
 def test_an_action_is_read_back_as_it_was_written(action: Action) -> None:
-    assert read_actions(PREFIX + write_action(action, real=False)) == [action]
+    assert read_code(PREFIX + write_action(action, real=False)) == [action]
 
 
 @given(plain.filter(lambda action: action.kind != "type"), st.lists(keys, min_size=1, max_size=2))
@@ -125,12 +129,12 @@ def test_keys_that_are_held_go_down_before_and_up_after(action: Action, held: li
     together = replace(action, keys=tuple(held))
     down, up = ([Action(kind, keys=(key,)) for key in held] for kind in ("key_down", "key_up"))
     assert elementary(together) == [*down, action, *reversed(up)]
-    assert read_actions(write_action(together, real=False)) == elementary(together)
+    assert read_code(write_action(together, real=False)) == elementary(together)
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126) | st.sampled_from("\n\t"), max_size=40))
 def test_real_pyautogui_gets_every_smaller_than_as_a_combination(text: str) -> None:
-    found = read_actions(write_action(Action("type", text=text)))
+    found = read_code(write_action(Action("type", text=text)))
     said = ["<" if action.kind == "key" else action.text for action in found]
     assert all("<" not in action.text for action in found)
     assert "".join(said) == text
@@ -144,14 +148,18 @@ def test_real_pyautogui_gets_every_smaller_than_as_a_combination(text: str) -> N
         (Action("click", x=float("nan"), y=1.0), "no place"),
         (Action("click", x=1.0), "both coordinates"),
         (Action("drag", x=1.0, y=1.0), "where it ends"),
+        (Action("drag", x=1.0, x2=1.0, y2=1.0), "both coordinates"),
+        (Action("move"), "needs a place"),
         (Action("key"), "at least one key"),
         (Action("key", keys=("nonsense",)), "there is no key 'nonsense'"),
         (Action("call", name="x"), "cannot carry out 'call'"),
         (Action("scroll", amount=float("inf")), "cannot scroll by inf"),
+        (Action("wait", seconds=61.0), "must lie in 0..60"),
+        (Action("wait", seconds=float("nan")), "must lie in 0..60"),
     ],
 )
 def test_what_pyautogui_cannot_do_is_refused(action: Action, said: str) -> None:
-    with pytest.raises(CannotDo, match=said):
+    with pytest.raises(ValueError, match=said):
         write_action(action)
 
 
@@ -200,8 +208,10 @@ def test_the_server_is_driven_as_osworlds_python_controller_drives_it() -> None:
         assert broken["returncode"] == 1
         assert "SyntaxError" in broken["error"]
         loop = await python(client, "\nfor i in range(2): pyautogui.press('a')")
-        assert loop.status_code == 501
-        assert "only calls of pyautogui" in loop.json()["message"]
+        assert loop.json()["returncode"] == 0
+        endless = await python(client, "\nwhile True: pyautogui.press('a')")
+        assert endless.status_code == 501
+        assert "line 2: only calls and plain values are read, not while" in endless.json()["message"]
         assert (await client.get("/accessibility")).json()["AT"].startswith("<desktop-frame")
         assert (await client.get("/terminal")).json() == {"output": None, "status": "success"}
         ran = (await client.post("/run_bash_script", json={"script": "echo a\necho b >&2\npwd", "working_dir": "/tmp"})).json()
@@ -271,26 +281,47 @@ def test_a_terminal_without_a_readable_text_is_said() -> None:
     drive(work)
 
 
-FFMPEG = """#!/usr/bin/python3
+FFMPEG = """exec python3 -c '
 import signal, sys, time
 def end(*_):
     open(sys.argv[-1], "w").write("filmed")
     sys.exit(255)
 signal.signal(signal.SIGINT, end)
 time.sleep(60)
+' "$@"
 """
 
 
-def test_a_film_is_made_by_ffmpeg_and_lacking_without_it() -> None:
+def test_a_film_is_made_by_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "ffmpeg", FFMPEG)
+
     async def work(desktop: ServedDesktop, client: Client) -> None:
         assert (await client.post("/end_recording")).status_code == 400
-        await desktop.desktop.guest.write(desktop.desktop.inside("/home/user/.local/bin/ffmpeg"), FFMPEG.encode(), 0o755)
         assert (await client.post("/start_recording")).status_code == 200
         assert (await client.post("/start_recording")).status_code == 400
         film = await client.post("/end_recording")
         assert (film.headers["content-type"], film.content) == ("video/mp4", b"filmed")
-        await desktop.desktop.guest.write(desktop.desktop.inside("/home/user/.local/bin/ffmpeg"), b"#!/bin/sh\nexit 1\n", 0o755)
-        assert (await client.post("/start_recording")).status_code == 500
+
+    drive(work)
+
+
+def test_an_ffmpeg_that_cannot_begin_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "ffmpeg", "exit 1")
+
+    async def work(_: ServedDesktop, client: Client) -> None:
+        answer = await client.post("/start_recording")
+        assert answer.status_code == 500
+        assert "ffmpeg has ended" in answer.json()["message"]
+
+    drive(work)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is not None, reason="ffmpeg is installed")
+def test_a_film_is_lacking_without_ffmpeg() -> None:
+    async def work(_: ServedDesktop, client: Client) -> None:
+        answer = await client.post("/start_recording")
+        assert answer.status_code == 501
+        assert "program ffmpeg" in answer.json()["message"]
 
     drive(work)
 
@@ -313,6 +344,13 @@ def test_wrong_requests_are_named() -> None:
             assert answer.status_code == status, (route, request, answer.text)
             assert said in answer.json()["message"]
         assert (await client.get("/screenshot", headers={"Host": "evil.example"})).status_code == 403
+        for origin in ("https://evil.example", "http://127.0.0.1:8000", "null"):
+            form, sent = {"file_path": "/home/user/x"}, {"file_data": ("x", b"x")}
+            page = await client.post("/setup/upload", data=form, files=sent, headers={"Origin": origin})
+            assert page.status_code == 403
+            assert "web pages" in page.json()["message"]
+            assert (await client.post("/revert", headers={"Origin": origin})).status_code == 403
+        assert (await client.post("/file", data={"file_path": "/home/user/x"})).status_code == 404
         assert (await client.post("/screen_size", headers={"Content-Length": str(1 << 40)})).status_code == 413
 
         async def chunks() -> AsyncIterator[bytes]:
@@ -328,6 +366,8 @@ def test_a_token_is_asked_for_before_anything_else() -> None:
         assert (await client.get("/screenshot")).status_code == 401
         assert (await client.post("/execute", json={"command": "true"})).status_code == 401
         assert (await client.get("/screenshot", headers={"Authorization": "Bearer secret"})).status_code == 200
+        page = {"Authorization": "Bearer secret", "Origin": "https://example.org"}
+        assert (await client.get("/screenshot", headers=page)).status_code == 200, "who has the token may be a page"
 
     drive(work, token="secret")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stepladder.envs.desktop.desk.look import Look
+from stepladder.envs.desktop.look import Look
 from stepladder.envs.osworld.coverage import lacks
 from stepladder.envs.osworld.environment import OSWorldEnvironment
 from stepladder.envs.osworld.task_file import make_task

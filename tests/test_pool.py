@@ -166,6 +166,99 @@ def test_openings_that_fail_are_tried_again_and_then_given_up() -> None:
         asyncio.run(main(3))
 
 
+class Checked(FakeEnvironment):
+    """Can be checked; whether it is well is the same for all of them."""
+
+    well = True
+
+    async def check(self) -> None:
+        if not self.well:
+            raise EnvironmentFailure("no server answers")
+
+
+@pytest.mark.parametrize("offers", ["prepare", "check"])
+def test_a_broken_machine_is_given_up_though_environments_open(offers: str) -> None:
+    """As a desktop without bubblewrap: it is constructed, and fails when it is first used."""
+
+    def broken() -> FakeEnvironment:
+        environment: Warm | Checked = Warm() if offers == "prepare" else Checked()
+        environment.ill, environment.well = True, False  # type: ignore[union-attr]
+        return environment
+
+    opened: list[FakeEnvironment] = []
+
+    async def open_many(count: int) -> Sequence[Environment]:
+        opened.extend(new := [broken() for _ in range(count)])
+        return new
+
+    async def main(pool: EnvironmentPool) -> None:
+        async with pool:
+            for _ in range(20):
+                async with pool.lease() as lease:
+                    lease.fail()
+
+    async def run() -> EnvironmentPool:
+        pool = EnvironmentPool(open_many, 1, PoolSettings(most_failures=3, **FREE))
+        with pytest.raises(EnvironmentFailure, match="it has a cold" if offers == "prepare" else "no server answers"):
+            await main(pool)
+        return pool
+
+    pool = asyncio.run(run())
+    # The first was lent untried, and so was the one after its failure.
+    assert (pool.counts["lent"], pool.counts["opened"], pool.counts["closed"]) == (2, 5, 5)
+    assert pool.counts["unprepared" if offers == "prepare" else "unhealthy"] == 3
+    assert all(environment.closed for environment in opened)
+
+
+def test_tasks_that_cannot_be_played_are_not_held_against_the_machine() -> None:
+    async def open_many(count: int) -> Sequence[Environment]:
+        return [Warm() for _ in range(count)]
+
+    async def main() -> None:
+        async with EnvironmentPool(open_many, 1, PoolSettings(most_failures=2, **FREE)) as pool, asyncio.timeout(10.0):
+            for _ in range(12):
+                async with pool.lease() as lease:
+                    lease.fail()
+            async with pool.lease():
+                pass
+            assert (pool.counts["lent"], pool.counts["quarantined"], pool.counts["unprepared"]) == (13, 12, 0)
+
+    asyncio.run(main())
+
+
+def test_a_trial_that_hangs_ends_and_who_closes_the_pool_meanwhile_loses_nothing() -> None:
+    opened: list[Warm] = []
+
+    async def open_many(count: int) -> Sequence[Environment]:
+        opened.extend(new := [Warm(60.0) for _ in range(count)])
+        return new
+
+    async def fail_twice(pool: EnvironmentPool) -> None:
+        for _ in range(2):
+            async with pool.lease() as lease:
+                lease.fail()
+
+    async def given_up() -> None:
+        settings = PoolSettings(most_failures=1, open_deadline=0.05, **FREE)
+        async with EnvironmentPool(open_many, 1, settings) as pool:
+            await fail_twice(pool)
+            async with pool.lease():
+                pass
+
+    async def closed() -> None:
+        async with EnvironmentPool(open_many, 1, PoolSettings(**FREE)) as pool:
+            await fail_twice(pool)
+            await until(lambda: len(opened) == 3)
+            await asyncio.sleep(0.05)
+
+    with pytest.raises(EnvironmentFailure, match=r"prepare took longer than 0\.05 s"):
+        asyncio.run(given_up())
+    assert [environment.closed for environment in opened] == [True] * 3
+    opened.clear()
+    asyncio.run(closed())
+    assert [environment.closed for environment in opened] == [True] * 3
+
+
 def test_an_opening_that_hangs_ends() -> None:
     async def open_many(count: int) -> Sequence[Environment]:
         await asyncio.Event().wait()

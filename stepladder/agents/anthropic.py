@@ -31,13 +31,15 @@ from stepladder.agents.api_blocks import (
     write_end,
 )
 from stepladder.agents.coordinates import DisplayCoordinates
-from stepladder.agents.folding import MOST_ACTIONS, check_folded, fold
+from stepladder.agents.folding import check_folded, fold
 from stepladder.agents.json_text import encode, place_of
 from stepladder.agents.options import check_choice, check_screenshots
-from stepladder.agents.places import Places, check_text, show
+from stepladder.agents.places import Places
 from stepladder.agents.replies import one_action
 from stepladder.interfaces import ParseError
+from stepladder.pyautogui.parts import MOST_ACTIONS
 from stepladder.types import Action, ImageRef, Message, Observation, Step, Task
+from stepladder.values import check_text, show
 
 Version = Literal["20241022", "20250124", "20251124"]
 TOOL_NAME = "computer"

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stepladder.agents.folding import moving
-from stepladder.agents.places import Places, check_action, check_text, number, show, whole
+from stepladder.agents.places import Places, check_action
 from stepladder.keys import MODIFIERS, canonical_key, read_keys
+from stepladder.pyautogui.parts import moving
 from stepladder.types import Action, ActionKind
+from stepladder.values import check_text, number, show, whole
 
 #: The longest wait and the longest hold of a key, in seconds.
 LONGEST = 100.0

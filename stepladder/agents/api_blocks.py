@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepladder.agents.json_text import decode, encode
-from stepladder.agents.places import check_text
 from stepladder.interfaces import ParseError
 from stepladder.types import Action, Observation, Step
+from stepladder.values import check_text
 
 #: What the model is told to write when a task cannot be done.
 INFEASIBLE = "[INFEASIBLE]"

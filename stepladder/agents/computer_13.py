@@ -19,14 +19,16 @@ from typing import Any
 
 from stepladder.agents.coordinates import AbsoluteCoordinates
 from stepladder.agents.fenced import Block, blocks, check_lead, lead
-from stepladder.agents.folding import MOST_ACTIONS, check_folded, fold, holding, moving
+from stepladder.agents.folding import check_folded, fold
 from stepladder.agents.json_text import decode, encode, place_of
 from stepladder.agents.osworld_prompt import ObservationType, OSWorldPrompt
-from stepladder.agents.places import Places, check_action, check_text, number, show, whole
+from stepladder.agents.places import Places, check_action
 from stepladder.agents.replies import one_action, write_reply
 from stepladder.interfaces import ParseError
 from stepladder.keys import read_keys
+from stepladder.pyautogui.parts import MOST_ACTIONS, holding, moving
 from stepladder.types import Action, ActionKind, Message, Observation, Step, Task
+from stepladder.values import check_text, number, show, whole
 
 #: What WAIT means: the pause of OSWorld's `step`, in seconds.
 WAIT_SECONDS = 2.0

@@ -1,8 +1,8 @@
-"""Actions and the smaller ones that they consist of, for dialects whose words are smaller than an action.
+"""Actions from the smaller ones that they consist of, for dialects whose words are smaller than an action.
 
 A click with ctrl held is said by pyautogui as keyDown, click, keyUp; a drag from a place as moveTo, dragTo; AgentNet's data say a
-scroll at a place as moveTo, scroll. `unfold` gives these parts and `fold` puts them together again, so that what was said in
-parts is one action, whoever said it.
+scroll at a place as moveTo, scroll. `pyautogui.parts` gives these parts and `fold` puts them together again, so that what was said
+in parts is one action, whoever said it.
 """
 
 from __future__ import annotations
@@ -11,31 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from stepladder.keys import MODIFIERS
+from stepladder.pyautogui.parts import HOLDABLE, POINTED, holding
 from stepladder.types import Action
-
-CLICKS = ("click", "double_click", "triple_click", "right_click", "middle_click")
-_POINTED = (*CLICKS, "mouse_down", "mouse_up", "scroll", "drag")
-_HOLDABLE = (*_POINTED, "move")
-#: So many actions at most are read from one reply.
-MOST_ACTIONS = 100
-
-
-def holding(action: Action) -> list[Action]:
-    """A pointer action with held keys as key_down, the action without them, key_up."""
-    if action.kind not in _HOLDABLE or not action.keys:
-        return [action]
-    return [
-        *(Action("key_down", keys=(key,)) for key in action.keys),
-        replace(action, keys=()),
-        *(Action("key_up", keys=(key,)) for key in reversed(action.keys)),
-    ]
-
-
-def moving(action: Action) -> list[Action]:
-    """A pointer action at a place as a move there and the action at the pointer."""
-    if action.kind not in _POINTED or action.x is None or action.y is None:
-        return [action]
-    return [Action("move", action.x, action.y), replace(action, x=None, y=None)]
 
 
 def fold(actions: Iterable[Action]) -> tuple[Action, ...]:
@@ -77,7 +54,7 @@ def _fold_held(actions: list[Action]) -> list[Action]:
     while index < len(actions):
         action = actions[index]
         index += 1
-        if action.kind in _HOLDABLE and not action.keys:
+        if action.kind in HOLDABLE and not action.keys:
             keys: tuple[str, ...] = ()
             while folded and index < len(actions) and _is_held(folded[-1], actions[index], keys):
                 keys = (*folded.pop().keys, *keys)
@@ -105,7 +82,7 @@ def _fold_moves(actions: list[Action]) -> list[Action]:
             last is not None
             and last.kind == "move"
             and not last.keys
-            and action.kind in _POINTED
+            and action.kind in POINTED
             and action.x is None
             and action.y is None
         ):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stepladder.agents.folding import MOST_ACTIONS
-from stepladder.agents.places import Places, check_action, check_text, number, show
+from stepladder.agents.places import Places, check_action
 from stepladder.keys import MODIFIERS, read_keys
+from stepladder.pyautogui.parts import MOST_ACTIONS
 from stepladder.types import Action, ActionKind
+from stepladder.values import check_text, number, show
 
 #: The tool scrolls in pixels, actions count turns of the wheel.
 PIXELS_PER_NOTCH = 100

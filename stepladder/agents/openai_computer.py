@@ -32,14 +32,15 @@ from stepladder.agents.api_blocks import (
     write_end,
 )
 from stepladder.agents.coordinates import DisplayCoordinates
-from stepladder.agents.folding import MOST_ACTIONS
 from stepladder.agents.json_text import decode, encode, place_of
 from stepladder.agents.openai_actions import read_action, write_actions
 from stepladder.agents.options import check_choice, check_screenshots
-from stepladder.agents.places import Places, check_text, show
+from stepladder.agents.places import Places
 from stepladder.agents.replies import one_action
 from stepladder.interfaces import ParseError
+from stepladder.pyautogui.parts import MOST_ACTIONS
 from stepladder.types import Action, Message, Observation, Step, Task
+from stepladder.values import check_text, show
 
 Version = Literal["computer", "computer_use_preview"]
 Machine = Literal["linux", "ubuntu", "windows", "mac", "browser"]

@@ -1,4 +1,4 @@
-"""Places, keys and texts between canonical actions and what a model writes, with the complaints that all dialects share."""
+"""Places and keys between canonical actions and what a model writes, with the complaints that all dialects share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from stepladder.agents.coordinates import AbsoluteCoordinates, Coordinates
 from stepladder.keys import MODIFIERS, canonical_key
 from stepladder.types import Action, ImageRef
+from stepladder.values import check_text, finite, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +55,6 @@ class Places:
         return Places(AbsoluteCoordinates(), self.screenshot).read(x, y)
 
 
-def number(value: object, name: str) -> float:
-    """A finite number from a number or its text. Raises ValueError that names it."""
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            return finite(float(value), name)
-        except (ValueError, OverflowError):
-            pass
-    raise ValueError(f"{name!r} is {show(value)}; a finite number is needed")
-
-
-def finite(value: float, name: str) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is {value}; a finite number is needed")
-    return value
-
-
-def whole(value: float) -> int | float:
-    """The number as an int where it is one, so that it is written without a point."""
-    return int(value) if value == int(value) else value
-
-
 def check_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
     """The keys of a key action. Raises ValueError for none and for names that are not canonical."""
     if not keys:
@@ -96,13 +76,6 @@ def check_modifiers(keys: tuple[str, ...]) -> tuple[str, ...]:
     return keys
 
 
-def check_text(text: str) -> str:
-    """Raises ValueError for text that no file and no connection can hold."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("text cannot contain lone surrogates")
-    return text
-
-
 def check_action(action: Action) -> None:
     """What every dialect asks of an action that it says. Raises ValueError."""
     check_text(action.text)
@@ -120,11 +93,3 @@ def check_action(action: Action) -> None:
         raise ValueError("a move needs x and y")
     if action.kind == "drag" and (action.x2 is None or action.y2 is None):
         raise ValueError("a drag needs x2 and y2")
-
-
-def show(value: object) -> str:
-    """A short form for error messages; a number of many digits has no text form at all."""
-    try:
-        return repr(value)[:40]
-    except (ValueError, RecursionError):
-        return f"a {type(value).__name__}"

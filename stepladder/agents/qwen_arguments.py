@@ -6,9 +6,10 @@ import re
 from typing import Any
 
 from stepladder.agents.coordinates import Coordinates
-from stepladder.agents.places import check_keys, check_text, finite, show
+from stepladder.agents.places import check_keys
 from stepladder.keys import MODIFIERS, read_keys
 from stepladder.types import Action, ActionKind, ImageRef
+from stepladder.values import check_text, finite, show
 
 #: Qwen scrolls in pixels, actions count wheel notches. A round figure: Chromium scrolls 53 pixels a notch on Linux, 100 on Windows.
 PIXELS_PER_NOTCH = 100

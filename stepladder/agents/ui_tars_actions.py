@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stepladder.agents.coordinates import Coordinates
-from stepladder.agents.places import Places, check_action, show
+from stepladder.agents.places import Places, check_action
 from stepladder.agents.ui_tars_calls import Call, read_place, read_text, write_text
 from stepladder.interfaces import ParseError
 from stepladder.keys import read_keys
 from stepladder.types import Action, ActionKind, ImageRef
+from stepladder.values import show
 
 #: What `wait()` takes.
 WAIT_SECONDS = 5.0

@@ -4,6 +4,9 @@ An environment may offer two coroutines beyond those of the protocol, both witho
 
     prepare()   make the next reset quick (start what it needs); called while nobody waits for the environment
     check()     raise EnvironmentFailure when it would fail; called now and then while it rests
+
+After failures in a row a fresh environment is tried with one of them before anybody gets it: many a constructor never fails, and a
+task that cannot be played here says nothing about the machine.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from stepladder.rollout.opening import close_environments, open_environments
 OpenEnvironments = Callable[[int], Awaitable[Sequence[Environment]]]
 #: Seconds between two looks at a machine that is full, and the longest pause before an environment is opened after failures.
 _LOOK, _LONGEST_PAUSE = 0.25, 30.0
+#: What is counted when a preparation or a check succeeds, and when it fails.
+_COUNTS = {"prepare": ("prepared", "unprepared"), "check": ("checked", "unhealthy")}
 _logger = logging.getLogger(__name__)
 
 
@@ -36,9 +41,9 @@ class PoolSettings:
 
     `spares` environments are open beyond those at work: while one is tidied up, prepared or replaced, a spare goes on in its place.
     Every `check_every` seconds those that rest are checked (0: never). No further episode begins while less than `memory` GiB are
-    free or more than `load` processes a core want to run (0: whatever is free), as long as another one is at work. After
-    `most_failures` openings in a row that failed the pool gives up. To open, prepare and check one may take `open_deadline`
-    seconds.
+    free or more than `load` processes a core want to run (0: whatever is free), as long as another one is at work. The pool gives
+    up after `most_failures` openings in a row that failed, or that brought environments which fail when they are tried. To open,
+    prepare and check one may take `open_deadline` seconds.
     """
 
     spares: int = 0
@@ -106,7 +111,7 @@ class EnvironmentPool:
         self._lent: set[int] = set()
         self._working: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
-        #: Failures in a row, of episodes and openings together, and of openings alone.
+        #: Failures in a row, of episodes and openings together, and of replacing an environment alone.
         self._failures = self._failed_openings = 0
         self._given_up: BaseException | None = None
         self._closed = False
@@ -214,7 +219,7 @@ class EnvironmentPool:
         self._changed.set()
 
     async def _prepare(self, one: _Resting) -> None:
-        if await self._well(one, "prepare", "prepared", "unprepared"):
+        if await self._well(one, "prepare"):
             self._rest(one)
 
     async def _check_now_and_then(self) -> None:
@@ -225,11 +230,12 @@ class EnvironmentPool:
             for one in due:
                 if one in self._resting:  # it may have been lent meanwhile
                     self._resting.remove(one)
-                    if await self._well(one, "check", "checked", "unhealthy"):
+                    if await self._well(one, "check"):
                         self._rest(one)
 
-    async def _well(self, one: _Resting, what: str, done: str, failed: str) -> bool:
+    async def _well(self, one: _Resting, what: str) -> bool:
         """Call `prepare` or `check` of an environment that is out of everybody's reach. One that fails is replaced."""
+        done, failed = _COUNTS[what]
         try:
             async with asyncio.timeout(self.settings.open_deadline):
                 await getattr(one.environment, what)()
@@ -249,15 +255,38 @@ class EnvironmentPool:
                 await asyncio.sleep(min(_LONGEST_PAUSE, 0.25 * 2 ** min(self._failures - 2, 10)))
             try:
                 (environment,) = await self._more(1)
+                if self._failures > 1:
+                    await self._try_out(environment)
             except Exception as error:
                 self._failures += 1
+                self._failed_openings += 1
                 _logger.warning("an environment could not be opened (%d failures in a row): %s", self._failures, error)
                 if self._failed_openings >= self.settings.most_failures:
                     self._given_up = error
                     self._changed.set()
             else:
+                self._failed_openings = 0
                 self._rest(_Resting(environment))
                 return
+
+    async def _try_out(self, environment: Environment) -> None:
+        """Prepare, or else check, an environment that nobody has had. Raises what that raises; the environment is closed then."""
+        what = next((one for one in ("prepare", "check") if hasattr(environment, one)), None)
+        if what is None:
+            return
+        done, failed = _COUNTS[what]
+        try:
+            async with asyncio.timeout(self.settings.open_deadline):
+                await getattr(environment, what)()
+        except Exception as error:
+            self.counts[failed] += 1
+            await asyncio.shield(self._shut(environment))
+            if isinstance(error, TimeoutError):
+                raise EnvironmentFailure(f"{what} took longer than {self.settings.open_deadline:g} s") from error
+            raise
+        self.counts[done] += 1
+        if what == "prepare":  # the machine is well: those before failed for another reason, and the next one need not pause
+            self._failures = 0
 
     async def _more(self, count: int) -> Sequence[Environment]:
         try:
@@ -265,11 +294,9 @@ class EnvironmentPool:
                 opened = await self._open_many(count)
         except Exception as error:
             self.counts["open_failed"] += 1
-            self._failed_openings += 1
             if isinstance(error, TimeoutError):
                 raise EnvironmentFailure(f"opening took longer than {self.settings.open_deadline:g} s") from error
             raise
-        self._failed_openings = 0
         self.counts["opened"] += len(opened)
         self._open |= {id(environment): environment for environment in opened}
         return opened

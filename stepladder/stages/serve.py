@@ -9,16 +9,15 @@ and where they are played, with OSWORLD_SERVER_URL and STEPLADDER_BRIDGE_TOKEN s
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
 from rich.console import Console
 
+from stepladder.addresses import is_loopback
 from stepladder.config import ConfigError
 from stepladder.envs.bridge.answers import LARGEST_REQUEST
 from stepladder.envs.bridge.client import TOKEN
@@ -27,15 +26,16 @@ from stepladder.images import ImageStore
 from stepladder.interfaces import Environment
 from stepladder.pressure import Pressure
 from stepladder.rollout.opening import check_options, open_environments
+from stepladder.stages.listening import listen, serve
 from stepladder.tasks import load_tasks
 
 
 @dataclass(frozen=True)
 class ServeConfig:
     """Environments of `tasks` at http://`host`:`port`. `token` None takes that of the environment variable
-    STEPLADDER_BRIDGE_TOKEN, or makes one; "none" wants none, which is refused for addresses that other machines reach. `capacity`
-    episodes at once, each with a lease of `lease` seconds; a call may take `deadline` seconds. No further episode begins while less
-    than `memory` GiB are free or more than `load` processes a core want to run (0: whatever is free)."""
+    STEPLADDER_BRIDGE_TOKEN, or makes one; "none" (--token none) wants none, which is refused for addresses that other machines
+    reach. `capacity` episodes at once, each with a lease of `lease` seconds; a call may take `deadline` seconds. No further episode
+    begins while less than `memory` GiB are free or more than `load` processes a core want to run (0: whatever is free)."""
 
     tasks: str = "desk"
     host: str = "127.0.0.1"
@@ -52,7 +52,7 @@ class ServeConfig:
         """Raises ConfigError for what cannot be, or should not."""
         if not 0 < self.port < 65536:
             raise ConfigError(f"port is {self.port}; it must be 1 to 65535")
-        if self.token == "none" and not _loopback(self.host):
+        if self.token == "none" and not is_loopback(self.host):
             raise ConfigError(
                 f"token is 'none' and host {self.host!r} is reached by other machines: whoever comes could start episodes"
             )
@@ -68,11 +68,12 @@ def main(config: ServeConfig) -> None:
     kind = next(iter(kinds))
     check_options(kind, config.options)
     token = None if config.token == "none" else config.token or os.environ.get(TOKEN) or secrets.token_urlsafe(24)
+    sockets = listen(config.host, config.port)
     console = Console(stderr=True)
     console.print(
         f"{len(tasks)} tasks of {kind!r} at http://{config.host}:{config.port}, {config.capacity} episodes at once", highlight=False
     )
-    console.print(f"token: {token}" if token else "[bold]without a token: whoever reaches this address can start episodes[/bold]")
+    console.print(f"token: {token}" if token else "[bold]without a token: every program of this machine can start episodes[/bold]")
 
     async def open_one(images: ImageStore) -> Environment:
         return (await open_environments(kind, images, 1, config.options))[0]
@@ -80,21 +81,10 @@ def main(config: ServeConfig) -> None:
     app = make_app(
         open_one, tasks, ServerSettings(token, config.capacity, config.lease, config.deadline, Pressure(config.memory, config.load))
     )
-    uvicorn.run(
+    serve(
         app,
-        host=config.host,
-        port=config.port,
-        log_level="warning",
+        sockets,
         ws_max_size=LARGEST_REQUEST,
         ws_ping_timeout=config.lease,  # a client that computes and lets no event loop run has its lease all the same
         ws_per_message_deflate=False,  # pictures are compressed already
     )
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -10,16 +10,19 @@ import asyncio
 import os
 import re
 import secrets
+import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import uvicorn
 from rich.console import Console
 
+from stepladder.addresses import is_loopback
 from stepladder.config import ConfigError
-from stepladder.envs.osworld.machine_server import is_loopback, make_app
+from stepladder.envs.osworld.machine_server import make_app
 from stepladder.envs.osworld.remote_environment import TOKEN
 from stepladder.envs.osworld.served import ServedDesktop, ServedSettings
+from stepladder.stages.listening import listen
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ def main(config: ServeDesktopConfig) -> None:
 async def _serve(config: ServeDesktopConfig, settings: ServedSettings, token: str | None) -> None:
     console = Console(stderr=True)
     async with AsyncExitStack() as stack:
+        listening: list[list[socket.socket]] = []
+        for place in range(config.count):
+            listening.append(listen(config.host, config.port + place))
+            for one in listening[-1]:
+                stack.callback(one.close)
         servers = []
         for place in range(config.count):
             served = ServedDesktop(settings)
@@ -79,25 +87,18 @@ async def _serve(config: ServeDesktopConfig, settings: ServedSettings, token: st
             if served.vnc is not None:
                 console.print(f"  viewers: 127.0.0.1:{served.vnc.port}, password {served.vnc.password}", highlight=False)
             app = make_app(served, token)
-            servers.append(uvicorn.Server(uvicorn.Config(app, host=config.host, port=port, log_level="warning")))
+            servers.append(uvicorn.Server(uvicorn.Config(app, log_level="warning")))
         console.print(
             f"token: {token}" if token else "[bold]without a token: every program of this machine can run commands in them[/bold]",
             highlight=False,
         )
-        await _until_one_ends(servers)
+        await _until_one_ends(servers, listening)
 
 
-async def _until_one_ends(servers: list[uvicorn.Server]) -> None:
-    """Serve; when one server ends, by a signal or because its port is taken, all do."""
-    running = [asyncio.ensure_future(_run(server)) for server in servers]
+async def _until_one_ends(servers: list[uvicorn.Server], listening: list[list[socket.socket]]) -> None:
+    """Serve; when one server ends, by a signal, all do."""
+    running = [asyncio.ensure_future(server.serve(sockets)) for server, sockets in zip(servers, listening, strict=True)]
     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*running)
-
-
-async def _run(server: uvicorn.Server) -> None:
-    try:
-        await server.serve()
-    except SystemExit as error:  # uvicorn's way to say that it cannot listen; the reason is in its log
-        raise ConfigError(f"nothing can listen at {server.config.host}:{server.config.port}; is the port taken?") from error

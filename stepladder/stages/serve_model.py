@@ -14,15 +14,15 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
 from rich.console import Console
 
+from stepladder.addresses import is_loopback
 from stepladder.config import ConfigError, to_dict
-from stepladder.envs.osworld.machine_server import is_loopback
 from stepladder.images import ImageStore
 from stepladder.policies.chat_server import ChatSettings, make_chat_app
 from stepladder.policies.engine import Engine
 from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.listening import listen, serve
 from stepladder.stages.local_policy import load_policy
 
 #: The environment variable that may hold the token.
@@ -66,6 +66,7 @@ class ServeModelConfig:
 def main(config: ServeModelConfig) -> None:
     """Serve until interrupted. Raises ConfigError."""
     config.check()
+    sockets = listen(config.host, config.port)
     images = ImageStore()
     model, renderer = load_policy(config.checkpoint, images)
     token = None if config.token == "none" else config.token or os.environ.get(TOKEN) or secrets.token_urlsafe(24)
@@ -77,6 +78,6 @@ def main(config: ServeModelConfig) -> None:
     try:
         agent = to_dict(AgentOptions.of_checkpoint(config.checkpoint))
         app = make_chat_app(engine, images, ChatSettings(name, token, config.capacity, agent))
-        uvicorn.run(app, host=config.host, port=config.port, log_level="warning")
+        serve(app, sockets)
     finally:
         engine.close()

@@ -12,15 +12,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 
-from stepladder.envs.bridge.leases import Full, Taken, Unknown
+from stepladder.addresses import is_loopback
+from stepladder.envs.bridge.leases import Full, Over, Taken, Unknown
 from stepladder.envs.bridge.wire import BadRequest
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
 
 #: The largest request that is read, in bytes.
 LARGEST_REQUEST = 16 << 20
+#: Seconds after which a client that found the server full may ask again.
+RETRY_AFTER = 5
 _logger = logging.getLogger(__name__)
 
 
@@ -42,11 +45,13 @@ class Fault:
 
 
 def fault_of(error: Exception, deadline: float) -> Fault:
-    """What an exception means to a client; one that nobody foresaw is a mistake of the environment, and goes into the log.
-    `deadline` is what a TimeoutError has exceeded, in seconds."""
+    """What an exception means to a client; one that nobody foresaw is a mistake of this program, and goes into the log. `deadline`
+    is what a TimeoutError has exceeded, in seconds."""
     if isinstance(error, Refused):
         return Fault(error.status, error.kind, str(error))
-    if isinstance(error, (BadRequest, Taken)):
+    if isinstance(error, ClientDisconnect):
+        return Fault(400, "bad_request", "the client went away before it had said everything")
+    if isinstance(error, (BadRequest, Taken, Over)):
         return Fault(400, "bad_request", str(error))
     if isinstance(error, Unknown):
         return Fault(404, "unknown_episode", str(error))
@@ -56,15 +61,21 @@ def fault_of(error: Exception, deadline: float) -> Fault:
         return Fault(504, "timeout", str(error) or f"it took longer than {deadline:g} s")
     if isinstance(error, EnvironmentFailure):
         return Fault(502, "env_error", str(error))
-    _logger.error("an environment failed in a way that it should not", exc_info=error)
-    return Fault(502, "env_error", f"{type(error).__name__}: {error}")
+    _logger.error("the server failed in a way that it should not", exc_info=error)
+    return Fault(500, "server_error", f"a mistake of the server: {type(error).__name__}: {error}")
 
 
 def fault_answer(fault: Fault) -> Response:
-    headers = {"Retry-After": "5"} if fault.kind == "full" else {}
+    headers = {"Retry-After": str(RETRY_AFTER)} if fault.kind == "full" else {}
     if fault.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse({"error": fault.message, "kind": fault.kind}, fault.status, headers)
+
+
+def of_a_page(connection: HTTPConnection) -> bool:
+    """Whether a request or WebSocket may come from a page in a browser. Browsers let the pages of any site send to any address,
+    also to this machine's own: with the page's site as Origin, or under a name of the site's that leads to this machine."""
+    return "origin" in connection.headers or not is_loopback(connection.url.hostname or "")
 
 
 def carries(token: str, header: str) -> bool:

@@ -8,13 +8,15 @@ import difflib
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import httpx
 
 from stepladder.codec import from_json, to_json
+from stepladder.envs.acting import waiting_time
 from stepladder.envs.bridge.wire import read_observation
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
@@ -26,20 +28,38 @@ SERVERS, TOKEN = "OSWORLD_SERVER_URL", "STEPLADDER_BRIDGE_TOKEN"
 REMOTE = "remote"
 #: How many episodes a server is taken to have room for that does not say.
 _USUAL = 10
+#: Seconds until a server that is full is asked again, unless it says how many; and the fewest and most that it can say.
+_AGAIN, _SOONEST, _LATEST = 5.0, 0.05, 60.0
+#: Seconds until a server must have taken a connection, and seconds for its answer to come after its own deadline.
+_CONNECT, _SLACK = 10.0, 20.0
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
+
+
+class NoRoom(EnvironmentFailure):
+    """A server is full, and may be asked again after `seconds`."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class BridgeEnvironment:
     """The environment that the servers at `url` (comma-separated addresses) lend.
 
     A reset goes to the server with most room, and to the next one when that does not answer, is full or fails; the episode then
-    stays there. Its lease is renewed every `heartbeat` seconds.
+    stays there. Where all that could start it are full, it waits for room. Its lease is renewed every `heartbeat` seconds.
 
-    images     where screenshots go; a picture that is there already is not fetched again
-    url        default: the environment variable OSWORLD_SERVER_URL
-    token      default: the environment variable STEPLADDER_BRIDGE_TOKEN, or none
-    deadline   seconds that one call may take
+    The environments behind the servers have deadlines of their own, which the servers keep. Those here are longer: they are for a
+    server that says nothing at all.
+
+    images             where screenshots go; a picture that is there already is not fetched again
+    url                default: the environment variable OSWORLD_SERVER_URL
+    token              default: the environment variable STEPLADDER_BRIDGE_TOKEN, or none
+    deadline           seconds that one call may take
+    start_deadline     seconds that a server may take to start an episode
+    evaluate_deadline  seconds that grading may take at a server that does not say how many its environment may
+    patience           seconds that a reset waits for room
     """
 
     def __init__(
@@ -49,6 +69,9 @@ class BridgeEnvironment:
         url: str | None = None,
         token: str | None = None,
         deadline: float = 200.0,
+        start_deadline: float = 1260.0,
+        evaluate_deadline: float = 660.0,
+        patience: float = 7200.0,
         heartbeat: float = 60.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -56,6 +79,10 @@ class BridgeEnvironment:
         self.images, self.task = images, Task("", "", "")
         self._token = token if token is not None else os.environ.get(TOKEN)
         self._deadline, self._heartbeat, self._transport = deadline, heartbeat, transport
+        self._start_deadline, self._patience = start_deadline, patience
+        #: What a reset may take in all, and what grading may: who plays an episode grants so much.
+        self.reset_deadline = patience + start_deadline * len(self.urls)
+        self.evaluate_deadline = self._usual_evaluate_deadline = evaluate_deadline
         self._client: httpx.AsyncClient | None = None
         self._server, self._episode = "", ""
         self._beating: asyncio.Task[None] | None = None
@@ -82,32 +109,33 @@ class BridgeEnvironment:
         await self._leave()
         remote = task.setup.get(REMOTE)
         asked = {"task": to_json(task) if remote is None else remote, "seed": seed, "screenshot": "reference"}
-        troubles = []
-        for server in await self._by_room():
-            # Named by us: should no answer come, it can be closed all the same.
-            self._server, self._episode = server, secrets.token_hex(16)
-            try:
-                said = await self._ask(server, "/reset", {**asked, "episode_id": self._episode})
-                shown = await self._seen(said)
-                self.task = replace(task, instruction=_instruction(said))
-            except EnvironmentFailure as error:
-                troubles.append(f"{server}: {error}")
-                await self._leave()
-                continue
-            except asyncio.CancelledError:
-                await asyncio.shield(asyncio.ensure_future(self._leave()))
-                raise
-            lease = said.get("lease")
-            seconds = min(self._heartbeat, lease / 3) if isinstance(lease, (int, float)) and lease > 0 else self._heartbeat
-            self._beating = asyncio.create_task(self._beat(seconds))
-            return shown
-        raise EnvironmentFailure(f"no server could start the episode: {'; '.join(troubles)}")
+        until, troubles = time.monotonic() + self._patience, dict[str, str]()
+        while True:
+            pauses = []
+            for server in await self._by_room(set(troubles)):
+                try:
+                    instruction, shown = await self._begin(server, asked)
+                except NoRoom as full:
+                    pauses.append(full.seconds)
+                except EnvironmentFailure as error:
+                    troubles[server] = str(error)
+                else:
+                    self.task = replace(task, instruction=instruction)
+                    return shown
+            if not pauses:
+                told = "; ".join(f"{server}: {trouble}" for server, trouble in troubles.items())
+                raise EnvironmentFailure(f"no server could start the episode: {told}")
+            if time.monotonic() + min(pauses) > until:
+                told = "; ".join(f"{server}: {troubles.get(server, 'full')}" for server in self.urls)
+                raise EnvironmentFailure(f"no server had room within {self._patience:g} s: {told}")
+            await asyncio.sleep(min(pauses))
 
     async def step(self, action: Action) -> Observation:
-        return await self._seen(await self._of_episode("/step", action=to_json(action), screenshot="reference"))
+        deadline = self._deadline + waiting_time(action)
+        return await self._seen(await self._of_episode("/step", deadline, action=to_json(action), screenshot="reference"))
 
     async def evaluate(self) -> float:
-        said = await self._of_episode("/evaluate")
+        said = await self._of_episode("/evaluate", self.evaluate_deadline)
         return _read(lambda: float(said["reward"]))
 
     async def check(self) -> None:
@@ -123,12 +151,39 @@ class BridgeEnvironment:
 
     # ----------------------------------------------------------------------------------------------------------- internals
 
-    async def _by_room(self) -> Sequence[str]:
-        """The servers, those with most room first; one that does not answer comes last."""
-        if len(self.urls) == 1:
-            return self.urls
-        rooms = await asyncio.gather(*map(self._room, self.urls))
-        return [server for _, _, server in sorted(zip((-one for one in rooms), range(len(rooms)), self.urls, strict=True))]
+    async def _begin(self, server: str, asked: dict[str, Any]) -> tuple[str, Observation]:
+        """Start an episode at a server: its instruction and what is seen. Raises NoRoom, EnvironmentFailure; nothing is then left
+        there."""
+        # Named by us: should no answer come, it can be closed all the same.
+        self._server, self._episode = server, secrets.token_hex(16)
+        try:
+            said = await self._ask(server, "/reset", {**asked, "episode_id": self._episode}, self._start_deadline)
+            shown = await self._seen(said)
+            instruction = _read(lambda: str(said["task"]["instruction"]))
+            lease, evaluate = _read(lambda: (said.get("lease"), said.get("deadlines", {}).get("evaluate")))
+        except NoRoom:
+            self._episode = ""
+            raise
+        except EnvironmentFailure:
+            await self._leave()
+            raise
+        except asyncio.CancelledError:
+            await asyncio.shield(asyncio.ensure_future(self._leave()))
+            raise
+        self.evaluate_deadline = self._usual_evaluate_deadline
+        if isinstance(evaluate, (int, float)) and evaluate > 0:
+            self.evaluate_deadline = evaluate + _SLACK
+        seconds = min(self._heartbeat, lease / 3) if isinstance(lease, (int, float)) and lease > 0 else self._heartbeat
+        self._beating = asyncio.create_task(self._beat(seconds))
+        return instruction, shown
+
+    async def _by_room(self, failed: Collection[str]) -> Sequence[str]:
+        """The servers without those that `failed`, those with most room first; one that does not answer comes last."""
+        servers = [server for server in self.urls if server not in failed]
+        if len(servers) < 2:
+            return servers
+        rooms = await asyncio.gather(*map(self._room, servers))
+        return [server for _, _, server in sorted(zip((-one for one in rooms), range(len(rooms)), servers, strict=True))]
 
     async def _room(self, server: str) -> float:
         """For how many more episodes a server has room; -1 when it does not answer."""
@@ -138,17 +193,17 @@ class BridgeEnvironment:
         except EnvironmentFailure:
             return -1.0
 
-    async def _of_episode(self, route: str, **fields: Any) -> dict[str, Any]:
+    async def _of_episode(self, route: str, deadline: float, **fields: Any) -> dict[str, Any]:
         if not self._episode:
             raise EnvironmentFailure("the environment was not reset, or it failed since")
         try:
-            return await self._ask(self._server, route, {"episode_id": self._episode, **fields})
+            return await self._ask(self._server, route, {"episode_id": self._episode, **fields}, deadline)
         except EnvironmentFailure:
             await self._leave()
             raise
 
-    async def _ask(self, server: str, route: str, body: Any, deadline: float | None = None) -> dict[str, Any]:
-        answer = await self._send(server, route, body, deadline or self._deadline)
+    async def _ask(self, server: str, route: str, body: Any, deadline: float) -> dict[str, Any]:
+        answer = await self._send(server, route, body, deadline)
         try:
             said = answer.json()
         except ValueError as error:
@@ -158,15 +213,20 @@ class BridgeEnvironment:
         if answer.is_success:
             return said
         message = f"{route}: {said.get('error', answer.status_code)}"
+        if said.get("kind") == "full":
+            raise NoRoom(message, _seconds(answer.headers.get("retry-after", "")))
         raise (EnvironmentTimeout if answer.status_code == 504 else EnvironmentFailure)(message)
 
     async def _send(self, server: str, route: str, body: Any, deadline: float) -> httpx.Response:
         if self._client is None:
             self._client = httpx.AsyncClient(headers=_headers(self._token), transport=self._transport)
+        timeout = httpx.Timeout(deadline, connect=min(deadline, _CONNECT), pool=_CONNECT)
         try:
             if body is None:
-                return await self._client.get(server + route, timeout=deadline)
-            return await self._client.post(server + route, json=body, timeout=deadline)
+                return await self._client.get(server + route, timeout=timeout)
+            return await self._client.post(server + route, json=body, timeout=timeout)
+        except httpx.ConnectTimeout as error:
+            raise EnvironmentTimeout(f"{server} could not be reached within {timeout.connect:g} s") from error
         except httpx.TimeoutException as error:
             raise EnvironmentTimeout(f"{server}{route} did not answer within {deadline:g} s") from error
         except httpx.HTTPError as error:
@@ -224,8 +284,9 @@ def _read(work: Callable[[], T]) -> T:
         raise EnvironmentFailure(f"the server answers what cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _instruction(said: dict[str, Any]) -> str:
-    return _read(lambda: str(said["task"]["instruction"]))
+def _seconds(retry_after: str) -> float:
+    """What a Retry-After header says, if that is a number of seconds."""
+    return min(max(float(retry_after), _SOONEST), _LATEST) if retry_after.isascii() and retry_after.isdigit() else _AGAIN
 
 
 def _bridged(task: Task) -> Task:

@@ -102,19 +102,19 @@ class OpenEnv:
         return await self._graded(episode, "done" if episode.shown.done else None)
 
     async def act(self, identifier: str, given: Any, deadline: float) -> Shown:
-        """One step, `deadline` seconds long at most. Raises BadRequest, Unknown, whatever the environment raises."""
+        """One step, `deadline` seconds long at most. Raises BadRequest, Unknown, EnvironmentFailure, TimeoutError."""
         self.leases.get(identifier)
         actions = read_openenv_action(given)
         async with self.leases.working(identifier, deadline) as episode:
-            await episode.act(actions)
-        return await self._graded(episode, _status(actions[-1], episode))
+            last = await episode.act(actions)
+        return await self._graded(episode, _status(last, episode))
 
     async def _graded(self, episode: Episode, status: Status | None) -> Shown:
         """Grade the episode if it is over, and close it."""
         if status is None:
             return Shown(episode)
         async with self.leases.working(episode.id, self.deadline, "evaluate"):
-            reward = float(await episode.environment.evaluate())
+            reward = await episode.grade()
         with suppress(Unknown):  # its user may have closed it meanwhile
             await self.leases.close(episode.id)
         return Shown(episode, status, reward)
@@ -187,7 +187,7 @@ def read_openenv_action(given: Any) -> list[Action]:
 def _status(last: Action, episode: Episode) -> Status | None:
     if last.kind == "fail":
         return "gave_up"
-    if last.kind == "done" or episode.shown.done:
+    if episode.over:
         return "done"
     return "max_steps" if episode.steps >= episode.task.max_steps else None
 

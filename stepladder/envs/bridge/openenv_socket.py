@@ -24,7 +24,7 @@ from typing import Any
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from stepladder.envs.bridge.answers import Refused, carries, fault_of, known_fields
+from stepladder.envs.bridge.answers import Refused, carries, fault_of, known_fields, of_a_page
 from stepladder.envs.bridge.leases import Unknown
 from stepladder.envs.bridge.openenv import LONGEST_NAME, OpenEnv, Shown, no_tools, state
 from stepladder.envs.bridge.wire import BadRequest
@@ -41,6 +41,7 @@ _CODES = {
     "full": "CAPACITY_REACHED",
     "env_error": "EXECUTION_ERROR",
     "timeout": "EXECUTION_ERROR",
+    "server_error": "EXECUTION_ERROR",
 }
 #: The WebSocket status for a policy that was violated.
 _VIOLATION = 1008
@@ -54,10 +55,9 @@ class OpenEnvSocket:
         self._openenv, self._token = openenv, token
 
     async def play(self, websocket: WebSocket) -> None:
-        given, origin = websocket.headers.get("authorization"), websocket.headers.get("origin")
-        # Browsers let the pages of any site connect to any address, also to this machine's own: only the token keeps them out.
-        page = self._token is None and origin is not None
-        if page or (self._token is not None and given is not None and not carries(self._token, given)):
+        given = websocket.headers.get("authorization")
+        wrong = self._token is not None and given is not None and not carries(self._token, given)
+        if wrong or (self._token is None and of_a_page(websocket)):
             await websocket.close(_VIOLATION)  # before it is accepted: the client is answered 403
             return
         await websocket.accept()
@@ -131,7 +131,7 @@ class _Session:
             await self._do(kind, data or {})
         except WebSocketDisconnect:
             raise
-        except Exception as error:  # a mistake of an environment is one episode's, never the server's
+        except Exception as error:
             fault = fault_of(error, self._openenv.deadline)
             if fault.kind != "bad_request":
                 await self._leave()

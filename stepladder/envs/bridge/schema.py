@@ -30,7 +30,8 @@ _ERROR = {
         "kind": {
             "type": "string",
             "enum": [
-                *("bad_request", "unauthorised", "unknown_episode", "unknown_picture", "too_large", "full", "env_error", "timeout"),
+                *("bad_request", "unauthorised", "forbidden", "unknown_episode", "unknown_picture", "too_large"),
+                *("full", "env_error", "timeout"),
             ],
         },
     },
@@ -38,6 +39,7 @@ _ERROR = {
 _STATUSES = {
     "400": "the request is not what it should be",
     "401": "the token is missing or wrong",
+    "403": "without a token, only programs of the server's own machine are answered",
     "404": "there is no such episode or picture",
     "413": "the request is too large",
     "502": "the environment broke; the episode is over and has no reward",
@@ -68,7 +70,13 @@ def openapi(token: bool, others: Mapping[str, Any]) -> dict[str, Any]:
     reset = {
         **_OBSERVATION,
         "required": [*_OBSERVATION["required"], "episode_id", "task"],
-        "properties": {**_OBSERVATION["properties"], "episode_id": {"type": "string"}, "task": {"type": "object"}},  # type: ignore[dict-item]
+        "properties": {
+            **_OBSERVATION["properties"],  # type: ignore[dict-item]
+            "episode_id": {"type": "string"},
+            "task": {"type": "object"},
+            "lease": {"type": "number", "description": "seconds until the episode ends unless a call renews it"},
+            "deadlines": {"type": "object", "description": "seconds that /step and /evaluate may take in this episode"},
+        },
     }
     return document({**_looking(), **_playing(reset, step), **others}, token)
 
@@ -119,7 +127,7 @@ def _playing(reset: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
 
 def route(summary: str, answer: dict[str, Any], errors: tuple[str, ...]) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": {"description": "as asked", "content": {"application/json": {"schema": answer}}}}
-    for status in ("401", *errors):
+    for status in ("401", "403", *errors):
         responses[status] = {"description": _STATUSES[status], "content": {"application/json": {"schema": _ERROR}}}
     return {"summary": summary, "responses": responses}
 

@@ -7,7 +7,6 @@ are the routes of OpenEnv, for episodes under the same leases (`openenv.py`).
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -21,15 +20,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from stepladder.codec import to_json
-from stepladder.envs.bridge.answers import Refused, carries, fault_answer, fault_of, read_body
-from stepladder.envs.bridge.leases import Episode, Leases, OpenEnvironment
+from stepladder.envs.acting import waiting_time
+from stepladder.envs.bridge.answers import Refused, carries, fault_answer, fault_of, of_a_page, read_body
+from stepladder.envs.bridge.leases import Episode, Leases, OpenEnvironment, granted
 from stepladder.envs.bridge.openenv import PREFIX, OpenEnv
 from stepladder.envs.bridge.openenv_schema import openenv_paths
 from stepladder.envs.bridge.openenv_socket import OpenEnvSocket
 from stepladder.envs.bridge.schema import openapi
 from stepladder.envs.bridge.wire import BadRequest, observation_payload, read_action, read_seed, read_task
 from stepladder.pressure import Pressure
-from stepladder.types import Action, ImageRef, Task
+from stepladder.types import ImageRef, Task
 
 MAX_PAUSE = 10.0
 
@@ -37,8 +37,8 @@ MAX_PAUSE = 10.0
 @dataclass(frozen=True)
 class ServerSettings:
     """`capacity` episodes at once; a lease of `lease` seconds, renewed by every call; `deadline` seconds for one call of an
-    environment (more where it grants itself more). With `token` every call must carry it (`Authorization: Bearer ...`).
-    `pressure` says when the machine is too full for a further episode."""
+    environment (more where it grants itself more). With `token` every call must carry it (`Authorization: Bearer ...`); without
+    one calls are taken from programs of this machine alone. `pressure` says when the machine is too full for a further episode."""
 
     token: str | None = None
     capacity: int = 8
@@ -97,19 +97,21 @@ class _Server:
         self.openenv = OpenEnv(self.leases, self.tasks, self.kind, settings.deadline, settings.token is not None)
 
     def guarded(self, work: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        """The token is looked at before anything else; what goes wrong is an answer."""
+        """Who asks is looked at before anything else; what goes wrong is an answer."""
 
         async def answer(request: Request) -> Response:
             try:
                 self.authorise(request)
                 return await work(request)
-            except Exception as error:  # a mistake of an environment is one episode's, never the server's
+            except Exception as error:
                 return fault_answer(fault_of(error, self.settings.deadline))
 
         return answer
 
     def authorise(self, request: Request) -> None:
         if self.settings.token is None:
+            if of_a_page(request):
+                raise Refused(403, "without a token this server is for programs of this machine, at 127.0.0.1 or such", "forbidden")
             return
         if not carries(self.settings.token, request.headers.get("authorization", "")):
             raise Refused(401, "this server wants its token: Authorization: Bearer <token>", "unauthorised")
@@ -147,7 +149,8 @@ class _Server:
         if not isinstance(identifier, str) or not re.fullmatch("[0-9a-f]{32}", identifier):
             raise BadRequest("episode_id: must be 32 hexadecimal digits, or left out")
         episode = await self.leases.begin(identifier, task, seed, self.settings.deadline)
-        answer = {"episode_id": episode.id, "lease": self.settings.lease, "task": to_json(episode.task)}
+        deadlines = {what: granted(episode.environment, what, self.settings.deadline) for what in ("step", "evaluate")}
+        answer = {"episode_id": episode.id, "lease": self.settings.lease, "deadlines": deadlines, "task": to_json(episode.task)}
         return JSONResponse({**answer, **seen(episode, body)})
 
     async def step(self, request: Request) -> Response:
@@ -159,26 +162,23 @@ class _Server:
         actions, pause = read_action(body["action"]), body.get("pause", 0)
         if isinstance(pause, bool) or not isinstance(pause, (int, float)) or not 0 <= pause <= MAX_PAUSE:
             raise BadRequest(f"pause: must be a number of seconds from 0 to {MAX_PAUSE:g}")
-        async with self.leases.working(identifier, self.settings.deadline) as episode:
-            await episode.act(actions)
-            if pause and not episode.shown.done:
-                await asyncio.sleep(pause)
-                episode.shown = await episode.environment.step(Action("wait"))
-        ended = {"done": True} if actions[-1].kind == "done" else {"fail": True} if actions[-1].kind == "fail" else {}
-        done = bool(ended) or episode.shown.done
-        return JSONResponse({**seen(episode, body), "reward": 0, "done": done, "step": episode.steps, "info": ended})
+        deadline = self.settings.deadline + pause + sum(map(waiting_time, actions))
+        async with self.leases.working(identifier, deadline, "step") as episode:
+            last = await episode.act(actions, pause)
+        ended = {last.kind: True} if last.kind in ("done", "fail") else {}
+        return JSONResponse({**seen(episode, body), "reward": 0, "done": episode.over, "step": episode.steps, "info": ended})
 
     async def render(self, request: Request) -> Response:
         """What is on the screen now, looked at again."""
         body = await read_body(request)
-        async with self.leases.working(_identifier(body), self.settings.deadline) as episode:
-            episode.shown = await episode.environment.step(Action("wait"))
+        async with self.leases.working(_identifier(body), self.settings.deadline, "step") as episode:
+            await episode.look()
         return JSONResponse(seen(episode, body))
 
     async def evaluate(self, request: Request) -> Response:
         identifier = _identifier(await read_body(request))
         async with self.leases.working(identifier, self.settings.deadline, "evaluate") as episode:
-            reward = float(await episode.environment.evaluate())
+            reward = await episode.grade()
         return JSONResponse({"reward": reward})
 
     async def heartbeat(self, request: Request) -> Response:

@@ -8,8 +8,9 @@ from typing import Any
 
 from stepladder.codec import from_json, to_json
 from stepladder.envs.bridge.tree import tree_xml
-from stepladder.envs.pyautogui_code import NotReadable, read_actions
 from stepladder.images import ImageStore
+from stepladder.interfaces import ParseError
+from stepladder.pyautogui.read import read_code
 from stepladder.types import Action, Observation, Task
 
 
@@ -72,9 +73,10 @@ def read_action(given: Any) -> list[Action]:
     """Actions of a step: an object in Stepladder's form, or pyautogui lines, which are parsed and never run. Raises BadRequest."""
     if isinstance(given, str):
         try:
-            return read_actions(given)
-        except NotReadable as error:
-            raise BadRequest(f"action: {error}") from error
+            return read_code(given)
+        except ParseError as error:
+            line = given.count("\n", 0, error.position) + 1
+            raise BadRequest(f"action: line {line}: {error}") from error
     if not isinstance(given, dict):
         raise BadRequest("action: must be an object or a string")
     try:

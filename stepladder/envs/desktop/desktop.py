@@ -46,7 +46,8 @@ class Settling:
 @dataclass(frozen=True)
 class DesktopSettings:
     """How a desktop is made. `home` is a directory (readable by everybody) that its home starts as a copy of, `environment` what
-    programs inside find in theirs beside the usual."""
+    programs inside find in theirs beside the usual, `provided` further such directories, by the names that they have below
+    /opt/stepladder, where nobody inside can write."""
 
     width: int = 1280
     height: int = 720
@@ -55,6 +56,7 @@ class DesktopSettings:
     network: bool = False
     home: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    provided: Mapping[str, Path] = field(default_factory=dict)
     start_seconds: float = 30.0
     call_seconds: float = 15.0
 
@@ -77,7 +79,7 @@ class Desktop:
         self.sandbox = Sandbox(
             settings.isolation,
             settings.limits,
-            {"guest": guest_directory(), **({"home": settings.home} if settings.home is not None else {})},
+            {**settings.provided, "guest": guest_directory(), **({"home": settings.home} if settings.home is not None else {})},
             settings.network,
         )
         self._thread = ThreadPoolExecutor(1, "desktop")

@@ -15,6 +15,7 @@ from stepladder.envs.desktop.guest_client import Refused
 from stepladder.envs.desktop.homes import home
 from stepladder.envs.desktop.sandbox import Isolation, SandboxLimits
 from stepladder.envs.desktop.tree import elements
+from stepladder.envs.desktop.vnc import Viewers
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
 from stepladder.types import Action, Observation, Task
@@ -31,6 +32,8 @@ class DesktopEnvironment:
     tree           also give the accessibility tree with every observation
     isolation      "bubblewrap", or "none" on machines that forbid user namespaces
     limits         processes, bytes of memory of one process, bytes of disk
+    network        let tasks have the machine's network, its loopback included, whose setup says `"network": true`
+    vnc            let viewers of this machine in; a warning of the log tells the port and the password, the same for all episodes
     quiet          seconds without a change after which the screen counts as settled, and
     longest        the most that is waited for that
     deadline       seconds that one call (step, evaluate) may take; a reset may take `reset_deadline`
@@ -47,6 +50,8 @@ class DesktopEnvironment:
         processes: int = SandboxLimits.processes,
         memory: int = SandboxLimits.memory,
         disk: int = SandboxLimits.disk,
+        network: bool = False,
+        vnc: bool = False,
         quiet: float = Settling.quiet,
         longest: float = Settling.longest,
         deadline: float = 20.0,
@@ -56,7 +61,7 @@ class DesktopEnvironment:
             raise ValueError(f"isolation is {isolation!r}; it must be 'bubblewrap' or 'none'")
         if not 0 <= quiet <= longest:
             raise ValueError(f"quiet is {quiet}; it must be at least 0 and at most longest, {longest}")
-        self.images, self.tree = images, tree
+        self.images, self.tree, self.network = images, tree, network
         self.deadline, self.reset_deadline = deadline, reset_deadline
         self.settings = DesktopSettings(width, height, isolation, SandboxLimits(processes, memory, disk))
         self.settling = Settling(quiet, longest)
@@ -64,6 +69,7 @@ class DesktopEnvironment:
         self._desktop: Desktop | None = None
         #: A desktop that was started ahead.
         self._spare: Desktop | None = None
+        self._viewers = Viewers() if vnc else None
         self._messages: list[str] = []
         self._answer: str | None = None
         self._gave_up = False
@@ -103,6 +109,8 @@ class DesktopEnvironment:
             self._messages, self._answer, self._gave_up = [], None, False
             self.task = task
             self.task = await self._start(task, seed)
+            if self._viewers is not None:
+                await self._viewers.show(self.desktop, task.id)
             return await self._observe()
 
     async def step(self, action: Action) -> Observation:
@@ -149,9 +157,19 @@ class DesktopEnvironment:
         return self._desktop
 
     async def _settings_for(self, task: Task) -> DesktopSettings:
-        settings = replace(self.settings, network=bool(task.setup.get("network", False)))
+        wanted = task.setup.get("network", False)
+        if not isinstance(wanted, bool):
+            raise EnvironmentFailure(f"task {task.id!r}: network is {wanted!r}; it must be true or false")
+        # A task may come from elsewhere (a server accepts whole tasks), and the network is that of whoever lends the desktop.
+        if wanted and not self.network:
+            raise EnvironmentFailure(
+                f"task {task.id!r} asks for the network, and this environment does not lend it; its option network=true does "
+                "(--set options.network=true)"
+            )
+        settings = replace(self.settings, network=wanted)
         if self.settings.home is None:
-            settings = replace(settings, home=await home(self._applications(task), settings))
+            applications = self._applications(task) if task.id else ()  # an environment is also prepared before its first task
+            settings = replace(settings, home=await home(applications, settings))
         return settings
 
     async def _act(self, action: Action, seconds: float) -> None:
@@ -197,3 +215,5 @@ class DesktopEnvironment:
         self._desktop = self._spare = None
         for desktop in ended:
             await desktop.close()
+        if self._viewers is not None:
+            await self._viewers.leave()

@@ -110,8 +110,8 @@ class Guest:
         cwd: str | None = None,
         may_be_ended: bool = False,
     ) -> int:
-        """Start a program and leave it running; its pid inside. When a signal ends it, the session is broken; with `may_be_ended`
-        only when it is a signal for a mistake of its own."""
+        """Start a program and leave it running; its pid inside. When a signal ends or stops it, the session is broken; with
+        `may_be_ended` only when it is a signal for a mistake of its own."""
         said = await self.ask("spawn", argv=list(argv), log=log, env=dict(env or {}), cwd=cwd, may_be_ended=may_be_ended)
         return int(said["pid"])
 
@@ -140,7 +140,7 @@ class Guest:
         return Ran(returncode, content, errors.decode(errors="replace"), said["timed_out"], said["cut"])
 
     async def read(self, path: str) -> bytes | None:
-        """The content of a file inside, None where there is none. Raises Refused for what cannot be read."""
+        """The content of a file inside, None where there is none that can be read: no plain file, or one of more than 64 MiB."""
         content = (await self.ask("read", path=path))["content"]
         return None if content is None else base64.b64decode(content)
 

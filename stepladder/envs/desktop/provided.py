@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stepladder.envs.desktop.sandbox import guest_python
@@ -36,26 +37,39 @@ def guest_directory() -> Path:
     if found is None or found.origin is None:
         raise EnvironmentFailure("desktops need jeepney and python-xlib: pip install 'stepladder[desktop]'")
     package = Path("stepladder/envs/desktop/guest")
-    files = {package / path.name: path for path in sorted((_HERE / "guest").glob("*.py"))}
-    files[Path("openbox.xml")] = _HERE / "openbox.xml"
+    sources = {package / path.name: path for path in sorted((_HERE / "guest").glob("*.py"))}
+    sources[Path("openbox.xml")] = _HERE / "openbox.xml"
     library = Path(found.origin).parent
-    files |= {
+    sources |= {
         Path("jeepney") / path.relative_to(library): path for path in sorted(library.rglob("*.py")) if "tests" not in path.parts
     }
-    digest = hashlib.sha256()
-    for name, path in files.items():
-        digest.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
-    target = cache_directory() / f"guest-{digest.hexdigest()[:16]}"
+    files = {name: path.read_bytes() for name, path in sources.items()}
+    # Nothing of the packages around it is wanted inside.
+    files |= {parent / "__init__.py": b"" for parent in list(package.parents)[:-1]}
+    return kept_directory("guest", files, 0o644, _compile)
+
+
+def _compile(directory: Path) -> None:
+    subprocess.run([guest_python(), "-m", "compileall", "-q", str(directory)], check=False, stdout=subprocess.DEVNULL)
+
+
+def kept_directory(name: str, files: Mapping[Path, bytes], mode: int, finish: Callable[[Path], None] | None = None) -> Path:
+    """A directory of the cache with these files (paths below it) in this mode, named by its content and made when it is not there,
+    for everybody to read. `finish` adds what follows from the files."""
+    digest = hashlib.sha256(f"{mode:o}".encode())
+    for path, content in files.items():
+        digest.update(str(path).encode() + b"\0" + content + b"\0")
+    target = cache_directory() / f"{name}-{digest.hexdigest()[:16]}"
     if target.exists():
         return target
-    partial = Path(tempfile.mkdtemp(prefix="guest-partial-", dir=cache_directory()))
-    for name, path in files.items():
-        copy = partial / name
+    partial = Path(tempfile.mkdtemp(prefix=f"{name}-partial-", dir=cache_directory()))
+    for path, content in files.items():
+        copy = partial / path
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-    for parent in list(package.parents)[:-1]:  # nothing of the packages around it is wanted inside
-        (partial / parent / "__init__.py").touch()
-    subprocess.run([guest_python(), "-m", "compileall", "-q", str(partial)], check=False, stdout=subprocess.DEVNULL)
+        copy.write_bytes(content)
+        copy.chmod(mode)
+    if finish is not None:
+        finish(partial)
     make_readable(partial)
     try:
         partial.rename(target)

@@ -1,8 +1,8 @@
 """One process tree, shut off from the machine: bubblewrap with namespaces of its own, or nothing at all where that is forbidden.
 
-Inside, the user is uid 1000 in /home/user; home, /tmp, /run/user/1000, /dev/shm and the X server's frame files are memory file
-systems that end with the sandbox, so nothing of an episode can be left behind. Programs of the machine (/usr) are there to read.
-Processes, memory of one process and every file system are limited. Started by root, the sandbox belongs to the user "nobody"
+Inside, the user is "user" (uid 1000) in /home/user; home, /tmp, /run/user/1000, /dev/shm and the X server's frame files are memory
+file systems that end with the sandbox, so nothing of an episode can be left behind. Programs of the machine (/usr) are there to
+read. Processes, memory of one process and every file system are limited. Started by root, the sandbox belongs to the user "nobody"
 outside: it has no right that anybody lacks, and the limit of processes holds.
 """
 
@@ -18,13 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from stepladder.envs.desktop.guest.processes import descendants
+from stepladder.envs.desktop.leftovers import BareRoot
 from stepladder.interfaces import EnvironmentFailure
 
 Isolation = Literal["bubblewrap", "none"]
@@ -35,6 +36,15 @@ LOGS = "/run/logs"
 #: Where read-only files of the host appear.
 PROVIDED = "/opt/stepladder"
 UID = 1000
+#: Files inside, in the place of the machine's: its users are none of a program's business, and uid 1000 has another name there.
+FILES = {
+    "/etc/passwd": f"""\
+root:x:0:0:root:/root:/bin/bash
+nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
+user:x:{UID}:{UID}:User:{HOME}:/bin/bash
+""",
+    "/etc/group": f"root:x:0:\ntty:x:5:\nnogroup:x:65534:\nuser:x:{UID}:\n",
+}
 _logger = logging.getLogger(__name__)
 
 
@@ -67,31 +77,30 @@ class Sandbox:
     network: bool = False
     process: subprocess.Popen[bytes] | None = None
     _inner: int | None = None
-    _root: Path | None = None
-    #: The X server's socket in the machine's /tmp, and its inode.
-    _left: tuple[tuple[Path, int], ...] = ()
+    #: Without isolation, what is the root inside.
+    _bare: BareRoot | None = None
     _ended: bool = False
 
     def __post_init__(self) -> None:
         if self.isolation == "none":
-            self._root = Path(tempfile.mkdtemp(prefix="stepladder-desktop-"))
+            self._bare = BareRoot()
 
     def path(self, inside: str) -> str:
         """Where a path of the sandbox lies outside; only what no program inside can have replaced by a link may be opened there."""
-        if self._root is not None:
-            return f"{self._root}{inside}"
+        if self._bare is not None:
+            return f"{self._bare.path}{inside}"
         return f"/proc/{self._inner}/root{inside}"
 
     def inside(self, path: str) -> str:
         """What programs in the sandbox call a path of the usual layout, such as /home/user/x."""
-        return path if self._root is None else f"{self._root}{path}"
+        return path if self._bare is None else f"{self._bare.path}{path}"
 
     def display_socket(self, number: int) -> str:
         """Where the X server listens, seen from outside."""
         listens = f"/tmp/.X11-unix/X{number}"
-        if self._root is None:
+        if self._bare is None:
             return self.path(listens)
-        self._left = ((Path(listens), os.stat(listens).st_ino),)
+        self._bare.remember(Path(listens))
         return listens
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -109,8 +118,10 @@ class Sandbox:
     def _start_sandboxed(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         if shutil.which("bwrap") is None:
             raise EnvironmentFailure("bubblewrap is not installed: apt-get install bubblewrap (or isolation='none')")
-        with tempfile.TemporaryFile() as stderr:
-            self._inner = self._start_isolated([*self._bubblewrap(environment), *command], stderr)
+        with ExitStack() as held:
+            stderr = held.enter_context(tempfile.TemporaryFile())
+            files = {name: held.enter_context(_holding(content)) for name, content in FILES.items()}
+            self._inner = self._start_isolated([*self._bubblewrap(environment, files), *command], stderr, files.values())
             if self._inner is None:
                 self.release()
                 stderr.seek(0)
@@ -122,7 +133,7 @@ class Sandbox:
         assert self.process is not None
         return self.process
 
-    def _start_isolated(self, command: Sequence[str], stderr: IO[bytes]) -> int | None:
+    def _start_isolated(self, command: Sequence[str], stderr: IO[bytes], descriptors: Iterable[int]) -> int | None:
         """The pid of the first process inside, None when there is none."""
         told, tells = os.pipe()
         try:
@@ -131,7 +142,7 @@ class Sandbox:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                pass_fds=(tells,),
+                pass_fds=(tells, *descriptors),
                 start_new_session=True,
                 **_unprivileged(),
             )
@@ -169,28 +180,23 @@ class Sandbox:
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
-        self._remove()
-
-    def _remove(self) -> None:
-        if self._root is not None:
-            shutil.rmtree(self._root, ignore_errors=True)
-        for path, inode in self._left:  # a server that was killed leaves it; another one may have taken its number since
-            with suppress(OSError):
-                if path.stat().st_ino == inode:
-                    path.unlink()
-        self._left = ()
+        if self._bare is not None:
+            self._bare.remove()
 
     def processes(self) -> list[int]:
         """Pids, as seen from outside, of everything that runs inside."""
         return [] if self.process is None else [self.process.pid, *descendants(self.process.pid)]
 
-    def _bubblewrap(self, environment: Mapping[str, str]) -> list[str]:
+    def _bubblewrap(self, environment: Mapping[str, str], files: Mapping[str, int]) -> list[str]:
+        """Its command line; the contents of `files` are read from these descriptors."""
         disk = str(self.limits.disk)
         command = ["--die-with-parent", "--as-pid-1", "--new-session", "--hostname", "desktop", "--clearenv"]
         command += ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
         command += [] if self.network else ["--unshare-net"]
         command += ["--uid", str(UID), "--gid", str(UID), "--cap-drop", "ALL"]
         command += ["--ro-bind", "/usr", "/usr", "--ro-bind", "/etc", "/etc"]
+        for name, descriptor in files.items():
+            command += ["--perms", "0444", "--ro-bind-data", str(descriptor), name]
         for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
             if os.path.islink(f"/{name}"):
                 command += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
@@ -198,14 +204,16 @@ class Sandbox:
                 command += ["--ro-bind", f"/{name}", f"/{name}"]
         for path in ("/var/lib/dbus", "/var/cache/fontconfig"):
             command += ["--ro-bind-try", path, path]
-        command += ["--proc", "/proc", "--dev", "/dev", "--dir", "/var/tmp"]
-        for path in ("/dev/shm", "/tmp", HOME):
+        command += ["--proc", "/proc", "--dev", "/dev"]
+        for path in ("/dev/shm", "/tmp", "/var/tmp", HOME):
             command += ["--size", disk, "--tmpfs", path]
         command += ["--perms", "1777", "--dir", "/tmp/.X11-unix"]
         for path in (RUNTIME, FRAMES, LOGS):
             command += ["--perms", "0700", "--size", str(64 << 20), "--tmpfs", path]
         for name, source in self.provided.items():
             command += ["--ro-bind", str(source), f"{PROVIDED}/{name}"]
+        # Or programs could put others in the place of /bin, and of the directories around what is provided.
+        command += ["--remount-ro", "/"]
         for name, value in environment.items():
             command += ["--setenv", name, value]
         command += ["--chdir", HOME, "--"]
@@ -232,6 +240,15 @@ class Sandbox:
             start_new_session=True,
         )
         return self.process
+
+
+@contextmanager
+def _holding(content: str) -> Iterator[int]:
+    """The descriptor of a file without a name, to be read from its start."""
+    with tempfile.TemporaryFile() as file:
+        file.write(content.encode())
+        file.seek(0)
+        yield file.fileno()
 
 
 def guest_python() -> str:

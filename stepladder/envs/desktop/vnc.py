@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 from contextlib import suppress
@@ -13,6 +14,7 @@ from stepladder.envs.desktop.sandbox import RUNTIME
 from stepladder.interfaces import EnvironmentFailure
 
 _SOCKET = f"{RUNTIME}/vnc"
+_logger = logging.getLogger(__name__)
 
 
 class VncPort:
@@ -30,11 +32,35 @@ class VncPort:
                 await self._server.wait_closed()
 
 
-async def open_vnc(desktop: Desktop, port: int = 0, control: bool = True) -> VncPort:
-    """Let viewers see the desktop, and with `control` use its pointer and keys, at `port` (0: any that is free) of 127.0.0.1.
+class Viewers:
+    """Lets viewers see one desktop after another at the same port and with the same password."""
+
+    def __init__(self) -> None:
+        self._port, self._password = 0, secrets.token_hex(4)
+        self._open: VncPort | None = None
+
+    async def show(self, desktop: Desktop, what: str) -> None:
+        """From now on this desktop, on which `what` happens. Says for the first one, as a warning, where it is seen. Raises
+        EnvironmentFailure."""
+        await self.leave()
+        self._open = await open_vnc(desktop, self._port, password=self._password)
+        level = logging.INFO if self._port else logging.WARNING
+        self._port = self._open.port
+        _logger.log(level, "to watch %s: vncviewer 127.0.0.1:%d, password %s", what, self._port, self._password)
+
+    async def leave(self) -> None:
+        """Let nobody in until the next desktop. May be called twice."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            await opened.close()
+
+
+async def open_vnc(desktop: Desktop, port: int = 0, control: bool = True, password: str | None = None) -> VncPort:
+    """Let viewers see the desktop, and with `control` use its pointer and keys, at `port` (0: any that is free) of 127.0.0.1. A
+    password is made where none is given.
 
     Raises EnvironmentFailure when x11vnc is missing or the port is taken."""
-    password = secrets.token_hex(4)
+    password = password or secrets.token_hex(4)
     try:
         await desktop.guest.ask("vnc", path=desktop.inside(_SOCKET), password=password, control=control)
     except Refused as error:

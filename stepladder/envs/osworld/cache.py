@@ -25,12 +25,19 @@ class FileCache:
         """What OSWorld's setup would have downloaded from `url` to be put at `path`. Raises Lacks."""
         return self._file(download_name(url, path), url)
 
+    def uploaded(self, path: str) -> bytes:
+        """A file that a task wants to be copied onto the machine, by its name. Raises Lacks."""
+        return self._file(path, path)
+
     def cloud(self, url: str, name: str) -> bytes:
         """What OSWorld's grading would have downloaded from `url` under this name. Raises Lacks."""
         return self._file(name, url)
 
     def has_download(self, url: str, path: str) -> bool:
         return self._there(download_name(url, path))
+
+    def has_upload(self, path: str) -> bool:
+        return self._there(path)
 
     def has_cloud(self, name: str) -> bool:
         return self._there(name)

@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from stepladder.addresses import is_loopback
 from stepladder.envs.osworld.cache import FileCache
 from stepladder.envs.osworld.getters import GETTERS
 from stepladder.envs.osworld.lacking import Lacks
@@ -26,9 +28,9 @@ SYSTEM = {
     "gsettings": "GNOME",
 }
 #: Programs that getters run.
-OF_GETTERS = {"default_video_player": "xdg-mime", "vm_window_size": "wmctrl"}
+OF_GETTERS = {"default_video_player": "xdg-mime", "vm_window_size": "wmctrl", "vm_terminal_output": "gnome-terminal"}
 #: What getters ask of a whole system, which a pocket desktop is not.
-OF_SYSTEM = {"vm_wallpaper": "GNOME", "vm_terminal_output": "GNOME's terminal", "vscode_config": "OSWorld's extension of VS Code"}
+OF_SYSTEM = {"vm_wallpaper": "GNOME", "vscode_config": "OSWorld's extension of VS Code"}
 #: Prefixes, in selectors of the accessibility tree, of what a pocket desktop's does not hold.
 ATTRIBUTES = ("attr", "doc", "docattr", "act")
 #: Words of commands that need a network, or rights that nobody has in a sandbox.
@@ -38,6 +40,8 @@ ROOT = frozenset(
 )
 #: Programs without a window, and words of the shell.
 _NO_WINDOW = frozenset(["socat", "pkill", "killall", "python", "python3", "bash", "sh", "echo", "sleep", "export"])
+#: Options of sudo that have an argument.
+_SUDO_ARGUMENTS = frozenset(["-u", "--user", "-g", "--group", "-p", "--prompt", "-h", "--host", "-D", "--chdir"])
 _SHELL = frozenset(
     [
         *("cd", "mkdir", "rm", "mv", "cp", "touch", "cat", "echo", "export", "test", "true", "false", "[", "]", "gio", "source"),
@@ -68,16 +72,27 @@ def _of_steps(steps: list[Mapping[str, Any]], cache: FileCache) -> Iterator[str]
             for file in parameters.get("files", []):
                 if not cache.has_download(file["url"], file["path"]):
                     yield f"file {file['url']}"
+        elif kind == "upload_file":
+            paths = [file["local_path"] for file in parameters.get("files", [])]
+            yield from (f"file {path}" for path in paths if not cache.has_upload(path))
+        elif kind == "chrome_open_tabs" and any(map(_is_elsewhere, parameters.get("urls_to_open", []))):
+            yield "a network"
         elif kind == "open" and shutil.which("xdg-open") is None:
             yield "program xdg-open"
         elif kind in ("launch", "execute", "command", "execute_with_verification"):
             yield from _of_command(parameters.get("command", ""))
 
 
+def _is_elsewhere(address: str) -> bool:
+    """Whether a page is none of the machine's own."""
+    parts = urlsplit(address if ":" in address else f"https://{address}")
+    return parts.scheme in ("http", "https") and not is_loopback(parts.hostname or "")
+
+
 def shows_window(step: Mapping[str, Any]) -> bool:
     """Whether a step starts something that has a window."""
     if step["type"] != "launch":
-        return bool(step["type"] == "open")
+        return step["type"] in ("open", "chrome_open_tabs")
     programs = _programs((step.get("parameters") or {}).get("command", ""))
     return any(program not in _NO_WINDOW | _SHELL for program in programs)
 
@@ -106,12 +121,16 @@ def _programs(command: str | list[str]) -> Iterator[str]:
     if isinstance(command, list):
         yield from [str(command[0])] if command else []
         return
-    expected = True
+    expected, after_sudo, argument = True, False, False
     for word in _words(command):
         if word in (";", "|", "||", "&&", "&", "(", "do", "then", "else"):
-            expected = True
+            expected, after_sudo, argument = True, False, False
+        elif argument:
+            argument = False
+        elif after_sudo and word in _SUDO_ARGUMENTS:
+            argument = True
         elif expected and "=" not in word and not word.startswith("-"):
-            expected = word == "sudo"  # the program that it runs comes after it
+            expected = after_sudo = word == "sudo"  # the program that it runs comes after it
             yield word
 
 

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from stepladder.envs.acting import CannotDo, waiting_time
-from stepladder.envs.desktop.desk.case import Move
+from stepladder.envs.acting import waiting_time
+from stepladder.envs.desktop.actions import Move
 from stepladder.envs.osworld.episode import solve
 from stepladder.envs.osworld.xml_tree import read_tree
-from stepladder.envs.pyautogui_writer import write_action
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
+from stepladder.pyautogui.write import write_action
 from stepladder.types import Action, Observation, Task
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class DesktopEnvEnvironment:
         else:
             try:
                 said = write_action(action)
-            except CannotDo as error:
+            except ValueError as error:  # pyautogui has no call for it
                 said, pause, message = "WAIT", 0.0, str(error)
         shown, *_ = await self._call("step", lambda: environment.step(said, pause), self.deadline)
         return self._seen(shown, message)

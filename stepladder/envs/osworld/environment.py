@@ -7,19 +7,18 @@ import inspect
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stepladder.envs.desktop.actions import Move
 from stepladder.envs.desktop.applications import APPLICATIONS, Application
-from stepladder.envs.desktop.desk.case import Move
-from stepladder.envs.desktop.desk.look import Look
 from stepladder.envs.desktop.desktop import Settling
 from stepladder.envs.desktop.environment import DesktopEnvironment
+from stepladder.envs.desktop.look import Look
 from stepladder.envs.desktop.sandbox import Isolation, SandboxLimits
 from stepladder.envs.osworld.cache import cache_folder
 from stepladder.envs.osworld.episode import OSWorldEpisode, solve
-from stepladder.envs.osworld.pocket import PATH, PocketMachine
+from stepladder.envs.osworld.pocket import PocketMachine, as_osworlds
 from stepladder.envs.osworld.task_file import load_tasks
 from stepladder.images import ImageStore
 from stepladder.interfaces import Environment
@@ -61,6 +60,8 @@ class OSWorldEnvironment(DesktopEnvironment):
         processes: int = SandboxLimits.processes,
         memory: int = SandboxLimits.memory,
         disk: int = SandboxLimits.disk,
+        network: bool = False,
+        vnc: bool = False,
         quiet: float = Settling.quiet,
         longest: float = Settling.longest,
         deadline: float = 180.0,
@@ -75,6 +76,8 @@ class OSWorldEnvironment(DesktopEnvironment):
             processes=processes,
             memory=memory,
             disk=disk,
+            network=network,
+            vnc=vnc,
             quiet=quiet,
             longest=longest,
             deadline=deadline,
@@ -85,7 +88,7 @@ class OSWorldEnvironment(DesktopEnvironment):
                 "isolation is 'none'; OSWorld's tasks end programs by name and write where they like: they need a sandbox"
             )
         self.evaluate_deadline = deadline
-        self.settings = replace(self.settings, environment={"PATH": PATH})
+        self.settings = as_osworlds(self.settings)
         self.cache = cache_folder(cache)
         self._episode: OSWorldEpisode | None = None
 

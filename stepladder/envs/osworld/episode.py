@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from stepladder.envs.desktop.desk.actions import give_up
-from stepladder.envs.desktop.desk.case import Move
-from stepladder.envs.desktop.desk.look import Look
+from stepladder.envs.desktop.actions import Move, give_up
+from stepladder.envs.desktop.look import Look
 from stepladder.envs.osworld.cache import FileCache
 from stepladder.envs.osworld.coverage import lacks, shows_window
 from stepladder.envs.osworld.getters import State

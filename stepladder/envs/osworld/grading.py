@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
+from stepladder.envs.osworld.apart import TooMuch, apart
 from stepladder.envs.osworld.getters import State, get
 from stepladder.envs.osworld.metrics import metric
 from stepladder.envs.osworld.steps import Setup
 from stepladder.envs.osworld.task_file import infeasible
-from stepladder.interfaces import EnvironmentFailure
+
+_MEASURE = "stepladder.envs.osworld.measuring:measure"
+_logger = logging.getLogger(__name__)
 
 
 async def grade(evaluator: Mapping[str, Any], state: State, gave_up: bool) -> float:
@@ -41,13 +45,13 @@ async def grade(evaluator: Mapping[str, Any], state: State, gave_up: bool) -> fl
 async def _measure(
     name: str, result: Mapping[str, Any] | None, expected: Mapping[str, Any] | None, options: Mapping[str, Any] | None, state: State
 ) -> float:
-    measure = metric(name)
+    metric(name)  # one that is not there is named before anything is fetched
     found = None if result is None else await get(state, result)
     wanted = [] if not expected else [await get(state, expected)]
     try:
-        return max(0.0, min(1.0, float(measure(found, *wanted, **(options or {})))))
-    except EnvironmentFailure:
-        raise
-    except Exception as error:
-        # Metrics answer 0 for whatever an agent leaves; what fails is the task file, or the metric itself.
-        raise EnvironmentFailure(f"the metric {name} cannot be worked out: {type(error).__name__}: {error}") from error
+        score: float = await apart(_MEASURE, name, found, wanted, options)
+    except TooMuch as error:
+        # Work that the task's own files never make: the agent has left what nobody can read.
+        _logger.warning("the metric %s scores 0: %s", name, error)
+        return 0.0
+    return score

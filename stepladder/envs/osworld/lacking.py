@@ -10,4 +10,4 @@ class Lacks(EnvironmentFailure):
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(f"what this task needs is not here: {what}" + (f" ({hint})" if hint else ""))
-        self.what = what
+        self.what, self.hint = what, hint

@@ -35,7 +35,7 @@ class Machine(Protocol):
         """Start a command and leave it running."""
 
     async def read(self, path: str) -> bytes | None:
-        """The content of a file; None where there is none."""
+        """The content of a file; None where there is none, or one that is too large to be read."""
 
     async def write(self, path: str, content: bytes) -> None:
         """Write a file whole."""

@@ -172,7 +172,7 @@ class Routes:
         path = await _form_text(request, "file_path")
         content = await self._machine.read(path)
         if content is None:
-            return JSONResponse({"error": f"there is no file {path}"}, 404)
+            return JSONResponse({"error": f"there is no file {path} of at most {LARGEST_FILE} bytes"}, 404)
         return Response(content, media_type="application/octet-stream", headers={"Content-Disposition": "attachment"})
 
     async def upload(self, request: Request) -> Response:

@@ -7,7 +7,6 @@ desktop that has ended with 500. Beyond OSWorld's there are `POST /revert`, a fr
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -17,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from stepladder.addresses import is_loopback
 from stepladder.envs.osworld.lacking import Lacks
 from stepladder.envs.osworld.machine_routes import NotHere, Refusal, Routes
 from stepladder.envs.osworld.pocket import MISSING
@@ -84,6 +84,9 @@ async def _answered(work: Work, token: str | None, request: Request) -> Response
     if token is None and not is_loopback(request.url.hostname or ""):
         # A page in a browser of this machine may have a name of its own that leads here.
         return _error(403, "without a token this server is for this machine alone, at an address such as 127.0.0.1")
+    if token is None and "origin" in request.headers:
+        # A page may send forms and files to any address, and only cannot read the answers. Programs send no origin.
+        return _error(403, "without a token this server takes no requests of web pages (header Origin)")
     if "transfer-encoding" in request.headers:
         return _error(411, "a request must say its length beforehand (Content-Length)")
     length = request.headers.get("content-length", "0")
@@ -104,16 +107,6 @@ async def _answered(work: Work, token: str | None, request: Request) -> Response
     except Exception as error:  # a mistake of this program is one answer's, never the server's
         _logger.exception("%s failed", request.url.path)
         return _error(500, f"{type(error).__name__}: {error}")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or name is reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _error(status: int, message: str) -> Response:

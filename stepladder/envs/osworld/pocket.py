@@ -6,16 +6,17 @@ import asyncio
 import posixpath
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stepladder.envs.acting import CannotDo
-from stepladder.envs.desktop.desktop import Desktop
+from stepladder.envs.desktop.desktop import Desktop, DesktopSettings
 from stepladder.envs.desktop.guest_client import Refused
 from stepladder.envs.desktop.sandbox import HOME
 from stepladder.envs.desktop.tree import osworld_xml
 from stepladder.envs.desktop.xserver import Window
 from stepladder.envs.osworld import dock
+from stepladder.envs.osworld.commands import NAME, PATH, commands_directory
 from stepladder.envs.osworld.lacking import Lacks
 from stepladder.envs.osworld.machine import Executed
 from stepladder.envs.osworld.pyautogui_command import pyautogui_code, without_pyautogui
@@ -23,27 +24,6 @@ from stepladder.images import encode_png
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.types import Action
 
-BIN = f"{HOME}/.local/bin"
-#: What programs inside find first.
-PATH = f"{BIN}:/usr/local/bin:/usr/bin:/bin:/usr/games:/usr/sbin:/sbin"
-#: The window is as large with a dock as without one: pages look as they did.
-_CHROME = (
-    "exec chromium --window-size=1050,1060 --no-sandbox --disable-gpu --no-first-run --no-default-browser-check --test-type "
-    '--password-store=basic --force-renderer-accessibility --user-data-dir="$HOME/.config/google-chrome" "$@"'
-)
-#: Commands of OSWorld's machine that a pocket desktop has under another name, or has no need of.
-COMMANDS = {
-    "google-chrome": _CHROME,
-    "python": 'exec python3 "$@"',
-    # There is one user, who may do everything in the sandbox that anybody may.
-    "sudo": 'while [ "${1#-}" != "$1" ]; do shift; done\nexec "$@"',
-    # Its windows belong to a server that the message bus starts, and the bus was there before the display.
-    "gnome-terminal": 'dbus-update-activation-environment DISPLAY; exec /usr/bin/gnome-terminal "$@"',
-    # Carries Chrome's debugging port out of the machine; nobody outside reaches into the sandbox.
-    "socat": "exec sleep infinity",
-    # Chromium's processes are called so.
-    "pkill": 'for last; do :; done\ncase "$last" in *chrome) exec /usr/bin/pkill chromium;; esac\nexec /usr/bin/pkill "$@"',
-}
 #: Files of a machine that has been used before: players ask no first questions, videos open with the player that Ubuntu has, and
 #: the volume of the sound is 40 %. Whoever first asks for the sound server starts it, and it stays, since what is set must last.
 _VIDEOS = ("3gp", "3gpp", "3gpp2", "avi", "divx", "dv", "fli", "flv", "mp2t", "mp4", "mp4v-es", "mpeg", "mpeg-system", "msvideo")
@@ -64,11 +44,19 @@ FILES = {
 #: How a program that a command names and is not there is called.
 MISSING = "program or file"
 _OUTPUT = 8 << 20
+#: Python loads nothing of its own accord that an agent can have left.
+_APART_FROM_HOME = {"PYTHONNOUSERSITE": "1"}
+
+
+def as_osworlds(settings: DesktopSettings) -> DesktopSettings:
+    """Settings of a desktop that has the commands of OSWorld's machine."""
+    environment = {**settings.environment, "PATH": PATH}
+    return replace(settings, environment=environment, provided={**settings.provided, NAME: commands_directory()})
 
 
 @dataclass
 class PocketMachine:
-    """See `Machine`. `prepare` puts the commands and the dock in place."""
+    """See `Machine`. `prepare` puts the dock and files in place; the desktop was made with `as_osworlds`."""
 
     desktop: Desktop
     password: str = "password"
@@ -79,8 +67,6 @@ class PocketMachine:
 
     async def prepare(self) -> None:
         await dock.start(self.desktop)
-        for name, script in COMMANDS.items():
-            await self.desktop.guest.write(self.desktop.inside(f"{BIN}/{name}"), f"#!/bin/sh\n{script}\n".encode(), 0o755)
         for name, content in FILES.items():
             await self.desktop.guest.write(self.desktop.inside(f"{HOME}/{name}"), content.encode())
         await dock.painted(self.desktop)
@@ -90,7 +76,8 @@ class PocketMachine:
         if actions is not None:
             return await self._perform(actions, command, seconds)
         command = without_pyautogui(command)
-        ran = await self._refusing(self.desktop.guest.run(self._argv(command, shell), seconds, cwd=self._home(), limit=_OUTPUT))
+        argv, env = self._argv(command, shell), _APART_FROM_HOME
+        ran = await self._refusing(self.desktop.guest.run(argv, seconds, env=env, cwd=self._home(), limit=_OUTPUT))
         if ran.timed_out:
             raise EnvironmentFailure(f"the command {command!r} took longer than {seconds:g} s")
         return Executed(ran.output, ran.errors, ran.returncode)

@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Sequence
 
 from stepladder.envs.osworld.lacking import Lacks
-from stepladder.envs.pyautogui_code import NotReadable, read_actions
+from stepladder.interfaces import ParseError
+from stepladder.pyautogui.read import read_code
 from stepladder.types import Action
 
 _PYTHON = ("python", "python3")
@@ -25,9 +26,13 @@ def pyautogui_code(command: str | Sequence[str]) -> list[Action] | None:
     if plain is None or "pyautogui" not in plain:  # what is no Python is told so by Python itself
         return None
     try:
-        return read_actions(found)
-    except NotReadable as error:
-        raise Lacks("pyautogui code", str(error)) from error
+        actions = read_code(found)
+    except ParseError as error:
+        line = found.count("\n", 0, error.position) + 1
+        raise Lacks("pyautogui code", f"line {line}: {error}") from error
+    if any(action.kind in ("done", "fail") for action in actions):
+        raise Lacks("pyautogui code", "it ends an episode, which is an agent's word and no Python")
+    return actions
 
 
 def without_pyautogui(command: str | list[str]) -> str | list[str]:

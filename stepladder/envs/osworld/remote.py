@@ -15,8 +15,8 @@ import httpx
 
 from stepladder.envs.acting import CannotDo, waiting_time
 from stepladder.envs.osworld.machine import Executed
-from stepladder.envs.pyautogui_writer import PREFIX, write_action
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
+from stepladder.pyautogui.write import PREFIX, write_action
 from stepladder.types import Action
 
 #: A header of servers that read what is typed as it is; pyautogui itself knows ASCII alone.
@@ -38,6 +38,14 @@ class Answer:
     @property
     def fine(self) -> bool:
         return 200 <= self.status < 300
+
+
+class NoAnswer(EnvironmentFailure):
+    """The machine is not there, or not to be reached."""
+
+
+class _TooLarge(EnvironmentFailure):
+    """An answer has more bytes than are read."""
 
 
 class RemoteMachine:
@@ -96,7 +104,11 @@ class RemoteMachine:
         await self._ask("POST", "/setup/launch", json={"command": command, "shell": shell})
 
     async def read(self, path: str) -> bytes | None:
-        answer = await self._ask("POST", "/file", data={"file_path": self._path(path)}, accepted=(404,))
+        """The content of a file; None where there is none, or one of more than LARGEST_ANSWER bytes: an agent can make it so."""
+        try:
+            answer = await self._ask("POST", "/file", data={"file_path": self._path(path)}, accepted=(404,))
+        except _TooLarge:
+            return None
         return answer.content if answer.fine else None
 
     async def write(self, path: str, content: bytes) -> None:
@@ -110,7 +122,10 @@ class RemoteMachine:
             return
         for x, y in ((action.x, action.y), (action.x2, action.y2)):
             self._check_place(x, y)
-        code = PREFIX + write_action(action, real=not self._exact)
+        try:
+            code = PREFIX + write_action(action, real=not self._exact)
+        except ValueError as error:
+            raise CannotDo(str(error)) from error
         ran = await self.execute(["python", "-c", code], False)
         if ran.returncode == 0:
             return
@@ -163,11 +178,11 @@ class RemoteMachine:
                 async for chunk in response.aiter_bytes():
                     content += chunk
                     if len(content) > LARGEST_ANSWER:
-                        raise EnvironmentFailure(f"{where} answers with more than {LARGEST_ANSWER} bytes")
+                        raise _TooLarge(f"{where} answers with more than {LARGEST_ANSWER} bytes")
         except (TimeoutError, httpx.TimeoutException) as error:
             raise EnvironmentTimeout(f"{where} did not answer within {seconds:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise EnvironmentFailure(f"{where} cannot be reached: {error or type(error).__name__}") from error
+            raise NoAnswer(f"{where} cannot be reached: {error or type(error).__name__}") from error
         headers = {name.lower(): value for name, value in response.headers.items()}
         answer = Answer(response.status_code, headers, bytes(content))
         if not answer.fine and answer.status not in accepted:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import itertools
 import logging
 import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import httpx
 import numpy as np
 
 from stepladder.envs.acting import CannotDo, waiting_time
-from stepladder.envs.desktop.desk.case import Move
-from stepladder.envs.desktop.provided import cache_directory
+from stepladder.envs.desktop.actions import Move
+from stepladder.envs.osworld import machines
 from stepladder.envs.osworld.cache import cache_folder
 from stepladder.envs.osworld.episode import OSWorldEpisode, solve
-from stepladder.envs.osworld.remote import RemoteMachine
+from stepladder.envs.osworld.remote import NoAnswer, RemoteMachine
 from stepladder.envs.osworld.xml_tree import read_tree
 from stepladder.images import ImageStore, Pixels, decode
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
-from stepladder.locks import ExclusiveLock, Locked
+from stepladder.locks import ExclusiveLock
 from stepladder.types import Action, ImageRef, Observation, Task
 
 #: The token that a machine wants, where it wants one.
@@ -33,15 +30,17 @@ TOKEN = "STEPLADDER_MACHINE_TOKEN"
 _WINDOW_SECONDS, _READY_SECONDS, _READY_QUIET = 30.0, 15.0, 1.0
 #: The part of the screen that a window changes, and the pointer alone never does.
 _WINDOW_SHARE = 0.01
+#: The most seconds that a machine which rests may take to say that it is well.
+_CHECK_SECONDS = 30.0
 #: Seconds between two looks at the screen.
 _LOOK = 0.05
-_turns = itertools.count()
 _logger = logging.getLogger(__name__)
 
 
 class RemoteEnvironment:
     """Episodes on one of the machines at `machine` (addresses, comma-separated): it takes one that is free and keeps it until it is
-    closed. Processes of this computer never share a machine.
+    closed, or the machine fails: one that did not answer is left alone for a while, longer each time. Processes of this computer
+    never share a machine.
 
     images     where screenshots go
     revert     a command that brings a machine back to its snapshot; its address is added as the last word. Without one, what an
@@ -104,11 +103,7 @@ class RemoteEnvironment:
             self._ended = self._gave_up = False
             await self._disconnect()
             await self._take()
-            await self._revert()
-            machine = self._machine = RemoteMachine(
-                self._url, password=self._password, token=self._token, transport=self._transport
-            )
-            await machine.connect()
+            machine = self._machine = await self._start()
             episode = self._episode = OSWorldEpisode(task, machine, self.cache, whole_system=True)
             episode.check()
             self.task, before = task, _pixels(await machine.screenshot(), self._url)
@@ -141,11 +136,24 @@ class RemoteEnvironment:
         async for move in solve(self.task, None):
             yield move
 
+    async def check(self) -> None:
+        """Raises EnvironmentFailure, EnvironmentTimeout when the machine that is kept does not answer."""
+        if self._lock is None:
+            return
+        async with self._guard("check", min(self.deadline, _CHECK_SECONDS)):
+            machine = self._reached()
+            try:
+                await machine.connect()
+            except EnvironmentFailure:
+                await self._disconnect()
+                machines.failed(self._url)
+                raise
+            finally:
+                await machine.close()
+
     async def close(self) -> None:
         await self._disconnect()
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            lock.release()
+        self._let_go()
 
     @property
     def machine(self) -> RemoteMachine:
@@ -157,23 +165,35 @@ class RemoteEnvironment:
     # ----------------------------------------------------------------------------------------------------------- internals
 
     async def _take(self) -> None:
-        """Take a machine that no other environment has, and wait for one as long as all are taken."""
-        if self._lock is not None:
-            return
-        told, first = False, next(_turns)
-        folder = cache_directory() / "machines"
-        folder.mkdir(exist_ok=True)
-        while True:
-            for place in range(len(self.urls)):
-                url = self.urls[(first + place) % len(self.urls)]
-                with suppress(Locked):
-                    self._lock = ExclusiveLock(_lock_file(folder, url), f"the machine {url}")
-                    self._url = url
-                    return
-            if not told:
-                _logger.warning("every machine is in use, and one is waited for: %s", ", ".join(self.urls))
-                told = True
-            await asyncio.sleep(0.2)
+        """Take a machine, and another one in the place of one that has just failed."""
+        if self._lock is not None and machines.rests(self._url):
+            self._let_go()
+        if self._lock is None:
+            self._url, self._lock = await machines.take(self.urls)
+
+    def _let_go(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+
+    async def _start(self) -> RemoteMachine:
+        """The machine, reverted and well. One that is not is left alone for a while, whatever is wrong: no task is at fault yet."""
+        try:
+            await self._revert()
+            machine = self._reached()
+            try:
+                await machine.connect()
+            except BaseException:
+                await machine.close()
+                raise
+        except EnvironmentFailure:
+            machines.failed(self._url)
+            raise
+        machines.answered(self._url)
+        return machine
+
+    def _reached(self) -> RemoteMachine:
+        return RemoteMachine(self._url, password=self._password, token=self._token, transport=self._transport)
 
     async def _revert(self) -> None:
         if self._revert_command is None:
@@ -237,8 +257,13 @@ class RemoteEnvironment:
                 yield
         except TimeoutError:
             await self._disconnect()
-            raise EnvironmentTimeout(f"{what}: {self._url or 'no machine'} was not done within {seconds:g} s") from None
-        except (EnvironmentFailure, asyncio.CancelledError):
+            if self._lock is not None:
+                machines.failed(self._url)
+            said = f"{self._url} was not done" if self._lock is not None else "no machine was free and well"
+            raise EnvironmentTimeout(f"{what}: {said} within {seconds:g} s") from None
+        except (EnvironmentFailure, asyncio.CancelledError) as error:
+            if self._machine is not None and isinstance(error, (NoAnswer, EnvironmentTimeout)):
+                machines.failed(self._url)
             await self._disconnect()
             raise
 
@@ -268,10 +293,6 @@ def _addresses(machine: str) -> tuple[str, ...]:
     if not found:
         raise ValueError("machine names no address; it must be such as http://127.0.0.1:5000")
     return found
-
-
-def _lock_file(folder: Path, url: str) -> Path:
-    return folder / f"{hashlib.sha256(url.encode()).hexdigest()[:20]}.lock"
 
 
 _warned: set[str] = set()

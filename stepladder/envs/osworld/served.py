@@ -10,7 +10,7 @@ from stepladder.envs.desktop.applications import APPLICATIONS, Application
 from stepladder.envs.desktop.desktop import Desktop, DesktopSettings
 from stepladder.envs.desktop.homes import home
 from stepladder.envs.desktop.vnc import VncPort, open_vnc
-from stepladder.envs.osworld.pocket import PATH, PocketMachine
+from stepladder.envs.osworld.pocket import PocketMachine, as_osworlds
 from stepladder.interfaces import EnvironmentFailure
 
 _OFFICE = ("calc", "writer", "impress")
@@ -28,7 +28,7 @@ class ServedSettings:
 
     def desktop(self) -> DesktopSettings:
         """Raises ValueError for a size that is not possible."""
-        return DesktopSettings(self.width, self.height, environment={"PATH": PATH})
+        return as_osworlds(DesktopSettings(self.width, self.height))
 
     def known(self) -> list[Application]:
         names = _OFFICE if self.applications is None else self.applications

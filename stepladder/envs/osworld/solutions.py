@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
-from stepladder.envs.desktop.desk.actions import click, done, press, wait, write
-from stepladder.envs.desktop.desk.case import Move
-from stepladder.envs.desktop.desk.look import Look
+from stepladder.envs.desktop.actions import Move, click, done, press, wait, write
 from stepladder.envs.desktop.desktop import Settling
+from stepladder.envs.desktop.look import Look
 from stepladder.interfaces import EnvironmentFailure
 
 Solution = Callable[[Look], AsyncIterator[Move]]

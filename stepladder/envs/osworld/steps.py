@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from stepladder.envs.osworld.browser_tabs import close_tabs, open_tabs
 from stepladder.envs.osworld.cache import FileCache
 from stepladder.envs.osworld.lacking import Lacks
 from stepladder.envs.osworld.machine import Executed, Machine
@@ -115,6 +116,17 @@ class Setup:
         for file in files:
             await self.machine.write(file["path"], self.cache.downloaded(file["url"], file["path"]))
 
+    async def upload_file(self, files: Sequence[Mapping[str, str]]) -> None:
+        """Files of this computer, by their names in the cache: a task file is not to read what lies elsewhere."""
+        for file in files:
+            await self.machine.write(file["path"], self.cache.uploaded(file["local_path"]))
+
+    async def chrome_open_tabs(self, urls_to_open: Sequence[str]) -> None:
+        await open_tabs(self.machine, urls_to_open)
+
+    async def chrome_close_tabs(self, urls_to_close: Sequence[str]) -> None:
+        await close_tabs(self.machine, urls_to_close)
+
     async def open(self, path: str) -> None:
         await self.machine.launch(["xdg-open", path], False)
 
@@ -141,6 +153,9 @@ STEPS: dict[str, Step] = {
     "command": Setup.execute,
     "execute_with_verification": Setup.execute_with_verification,
     "download": Setup.download,
+    "upload_file": Setup.upload_file,
+    "chrome_open_tabs": Setup.chrome_open_tabs,
+    "chrome_close_tabs": Setup.chrome_close_tabs,
     "open": Setup.open,
     "activate_window": Setup.activate_window,
     "close_window": Setup.close_window,

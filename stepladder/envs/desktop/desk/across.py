@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from random import Random
 
-from stepladder.envs.desktop.desk.actions import call, done, press, wait, write
-from stepladder.envs.desktop.desk.case import Case, DeskTask, Move, Opened
+from stepladder.envs.desktop.actions import Move, call, done, press, wait, write
+from stepladder.envs.desktop.desk.case import Case, DeskTask, Opened
 from stepladder.envs.desktop.desk.checks import absent, all_of, holds
 from stepladder.envs.desktop.desk.draw import file_name, lines, sentence, word, words
 from stepladder.envs.desktop.desk.editor import END, SAVE
-from stepladder.envs.desktop.desk.look import Look
 from stepladder.envs.desktop.desk.office import in_workbook, priced, save, workbook
+from stepladder.envs.desktop.look import Look
 from stepladder.words import WordPart
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from random import Random
 
-from stepladder.envs.desktop.desk.actions import click, done, press
-from stepladder.envs.desktop.desk.case import Case, Check, DeskTask, Move, Opened, Solve
+from stepladder.envs.desktop.actions import Move, click, done, press
+from stepladder.envs.desktop.desk.case import Case, Check, DeskTask, Opened, Solve
 from stepladder.envs.desktop.desk.checks import moves
-from stepladder.envs.desktop.desk.look import Look
+from stepladder.envs.desktop.look import Look
 from stepladder.words import WordPart
 
 _OPENED = (Opened("galculator"),)

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from stepladder.envs.desktop.desk.look import Look
-from stepladder.types import Action
+from stepladder.envs.desktop.actions import Move
+from stepladder.envs.desktop.look import Look
 from stepladder.words import WordPart
 
-Move = tuple[str, Action]
 Check = Callable[[Look], Awaitable[bool]]
 Solve = Callable[[Look], AsyncIterator[Move]]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from stepladder.envs.desktop.desk.actions import click, done, press, wait, write
-from stepladder.envs.desktop.desk.case import Check, Move, Solve
-from stepladder.envs.desktop.desk.look import Look, Node, plain
+from stepladder.envs.desktop.actions import Move, click, done, press, wait, write
+from stepladder.envs.desktop.desk.case import Check, Solve
+from stepladder.envs.desktop.look import Look, Node, plain
 
 
 def holds(name: str, wanted: str) -> Check:

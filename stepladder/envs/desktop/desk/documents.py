@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from stepladder.envs.desktop.desk.actions import press, write
-from stepladder.envs.desktop.desk.case import Case, DeskTask, Move, Opened
+from stepladder.envs.desktop.actions import Move, press, write
+from stepladder.envs.desktop.desk.case import Case, DeskTask, Opened
 from stepladder.envs.desktop.desk.draw import sentence, word
 from stepladder.envs.desktop.desk.office import document, in_document, saving
 from stepladder.words import WordPart

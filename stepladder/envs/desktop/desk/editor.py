@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from random import Random
 
-from stepladder.envs.desktop.desk.actions import click, done, press, wait, write
-from stepladder.envs.desktop.desk.case import Case, DeskTask, Move, Opened
+from stepladder.envs.desktop.actions import Move, click, done, press, wait, write
+from stepladder.envs.desktop.desk.case import Case, DeskTask, Opened
 from stepladder.envs.desktop.desk.checks import all_of, choose, holds, moves, name_file
 from stepladder.envs.desktop.desk.draw import file_name, lines, sentence, word, words
-from stepladder.envs.desktop.desk.look import Look
+from stepladder.envs.desktop.look import Look
 from stepladder.words import WordPart
 
 SAVE = press("ctrl", "s", why="Save the document.")

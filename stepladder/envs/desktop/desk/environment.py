@@ -7,14 +7,14 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from stepladder.envs.desktop.actions import Move, give_up
 from stepladder.envs.desktop.applications import Application, application
 from stepladder.envs.desktop.desk import catalogue
-from stepladder.envs.desktop.desk.actions import give_up
-from stepladder.envs.desktop.desk.case import Case, Move
+from stepladder.envs.desktop.desk.case import Case
 from stepladder.envs.desktop.desk.functions import FUNCTIONS, call
-from stepladder.envs.desktop.desk.look import Look
 from stepladder.envs.desktop.environment import DesktopEnvironment
 from stepladder.envs.desktop.launch import launch
+from stepladder.envs.desktop.look import Look
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.seeds import HELDOUT

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from random import Random
 
-from stepladder.envs.desktop.desk.actions import done, press, wait, write
-from stepladder.envs.desktop.desk.case import Case, DeskTask, Move, Opened
+from stepladder.envs.desktop.actions import Move, done, press, wait, write
+from stepladder.envs.desktop.desk.case import Case, DeskTask, Opened
 from stepladder.envs.desktop.desk.checks import absent, all_of, holds, present, unchanged
 from stepladder.envs.desktop.desk.draw import file_name, sentence, word, words
-from stepladder.envs.desktop.desk.look import Look
+from stepladder.envs.desktop.look import Look
 from stepladder.words import WordPart
 
 _IN = "Documents"

@@ -10,8 +10,8 @@ from typing import Any
 
 from stepladder.envs.acting import CannotDo
 from stepladder.envs.desktop.applications import APPLICATIONS
-from stepladder.envs.desktop.desk.look import Look
 from stepladder.envs.desktop.desk.office import read_apart
+from stepladder.envs.desktop.look import Look
 
 #: Seconds that a command may run, and characters of its output that are given back.
 COMMAND_SECONDS, LONGEST_OUTPUT = 10.0, 4000

@@ -8,9 +8,9 @@ import zipfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
-from stepladder.envs.desktop.desk.actions import done, press, wait
-from stepladder.envs.desktop.desk.case import Check, Move, Solve
-from stepladder.envs.desktop.desk.look import Look
+from stepladder.envs.desktop.actions import Move, done, press, wait
+from stepladder.envs.desktop.desk.case import Check, Solve
+from stepladder.envs.desktop.look import Look
 from stepladder.interfaces import EnvironmentTimeout
 
 Cell = str | int | float | None

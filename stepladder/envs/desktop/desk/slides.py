@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
 
-from stepladder.envs.desktop.desk.actions import done, press, write
-from stepladder.envs.desktop.desk.case import Case, DeskTask, Move, Opened
+from stepladder.envs.desktop.actions import Move, done, press, write
+from stepladder.envs.desktop.desk.case import Case, DeskTask, Opened
 from stepladder.envs.desktop.desk.checks import choose
 from stepladder.envs.desktop.desk.draw import sentence, word
-from stepladder.envs.desktop.desk.look import Look
 from stepladder.envs.desktop.desk.office import in_presentation, presentation, save, saving
+from stepladder.envs.desktop.look import Look
 from stepladder.words import WordPart
 
 

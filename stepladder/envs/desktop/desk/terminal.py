@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
-from stepladder.envs.desktop.desk.actions import wait, write
+from stepladder.envs.desktop.actions import wait, write
 from stepladder.envs.desktop.desk.case import Case, DeskTask, Opened, Solve
 from stepladder.envs.desktop.desk.checks import absent, all_of, holds, moves, present
 from stepladder.envs.desktop.desk.draw import file_name, lines, sentence, word, words
-from stepladder.envs.desktop.desk.look import Look
+from stepladder.envs.desktop.look import Look
 from stepladder.words import WordPart
 
 _OPENED = (Opened("xterm"),)

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
 
-from stepladder.envs.desktop.desk.actions import click, done, press, wait, write
-from stepladder.envs.desktop.desk.case import Case, Check, DeskTask, Move, Opened
+from stepladder.envs.desktop.actions import Move, click, done, press, wait, write
+from stepladder.envs.desktop.desk.case import Case, Check, DeskTask, Opened
 from stepladder.envs.desktop.desk.draw import word, words
-from stepladder.envs.desktop.desk.look import Look
+from stepladder.envs.desktop.look import Look
 from stepladder.words import WordPart
 
 _STYLE = "<style>body { font: 16px sans-serif; margin: 2em } label { display: block; margin: .6em 0 } td { padding: 0 1em }</style>"

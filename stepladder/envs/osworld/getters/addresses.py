@@ -97,7 +97,7 @@ async def url_path_parse(state: State, described: Mapping[str, Any]) -> dict[str
 
 async def open_tabs_info(state: State, _: Mapping[str, Any]) -> list[dict[str, str]]:
     """Title and address of every tab, as a browser that was started with a port for it says; none without such a browser."""
-    ran = await state.machine.execute(["python3", "-c", _TABS, *map(str, _PORTS)], False)
+    ran = await state.machine.execute(["python3", "-I", "-c", _TABS, *map(str, _PORTS)], False)
     try:
         tabs = json.loads(ran.output or "[]")
     except ValueError as error:

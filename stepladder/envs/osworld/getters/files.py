@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from stepladder.envs.osworld.apart import TooMuch, apart
 from stepladder.envs.osworld.getters.state import Got, State, file
 from stepladder.envs.osworld.lacking import Lacks
 from stepladder.interfaces import EnvironmentFailure
@@ -58,10 +59,19 @@ async def content_from_vm_file(state: State, described: Mapping[str, Any]) -> An
     found = await file(state, described["path"], described["path"])
     if found is None:
         return None
+    try:
+        row: list[str] | None = await apart(f"{__name__}:last_row", found.content)
+    except TooMuch:
+        return None
+    return row
+
+
+def last_row(content: bytes) -> list[str] | None:
+    """The last row of a spreadsheet's active sheet; None of what is no spreadsheet, or an empty one."""
     import openpyxl
 
     try:
-        rows = list(openpyxl.load_workbook(io.BytesIO(found.content), data_only=True).active.iter_rows(values_only=True))
+        rows = list(openpyxl.load_workbook(io.BytesIO(content), data_only=True).active.iter_rows(values_only=True))
     except Exception:  # whatever the agent left under this name
         return None
     return [str(value) for value in rows[-1]] if rows else None

@@ -74,7 +74,7 @@ async def list_directory(state: State, described: Mapping[str, Any]) -> Any:
         "    return n\n"
         "print(json.dumps(tree(sys.argv[1])))"
     )
-    ran = await state.machine.execute(["python3", "-c", script, described["path"]], False)
+    ran = await state.machine.execute(["python3", "-I", "-c", script, described["path"]], False)
     return json.loads(ran.output) if ran.returncode == 0 else None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from stepladder.envs.desktop.desk.case import Move
 from stepladder.types import Action
+
+#: What was thought, and what is done.
+Move = tuple[str, Action]
 
 
 def press(*keys: str, why: str = "") -> Move:

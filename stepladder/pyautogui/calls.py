@@ -1,8 +1,8 @@
 """Reading the calls of a piece of Python that a model wrote, with `ast`. Nothing of it is ever run.
 
 Read are calls with plain values, comments, imports, assignments of plain values to names (`x, y = 10, 20`), sums of them, loops
-over `range(n)` with a number, `with pyautogui.hold(...)`, and the bare words WAIT, DONE and FAIL. Everything else is a ParseError
-that says where.
+over `range(n)` with a number, `with pyautogui.hold(...)`, and the bare words WAIT, DONE and FAIL. Settings of pyautogui
+(`pyautogui.PAUSE = 1`) are passed over. Everything else is a ParseError that says where.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from stepladder.interfaces import ParseError
 
@@ -31,6 +31,9 @@ _OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.FloorDiv: operator.floordiv,
 }
 _WORDS = ("WAIT", "DONE", "FAIL")
+#: What can be assigned to in pyautogui. It changes how, not what, pyautogui does, and means nothing here.
+_SETTINGS = ("FAILSAFE", "PAUSE", "MINIMUM_DURATION", "MINIMUM_SLEEP", "DARWIN_CATCH_UP_TIME")
+_BUTTONS = ("LEFT", "MIDDLE", "RIGHT", "PRIMARY", "SECONDARY")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -69,7 +72,8 @@ class _Reader:
 
 def read_calls(code: str, offset: int = 0, names: Mapping[str, Any] | None = None) -> list[Call]:
     """The calls of `code`, which begins at `offset` of the reply, in the order in which they would happen. `names` are values
-    that the code may use, such as {"tag_1": (10, 20)}. Raises ParseError and nothing else."""
+    that the code may use, such as {"tag_1": (10, 20)}; values of the code itself are never tuples. Raises ParseError and nothing
+    else."""
     if len(code) > LONGEST:
         raise ParseError(f"the code has {len(code)} characters; at most {LONGEST} are read", offset)
     tree, shift = _parse(code, offset)
@@ -176,7 +180,7 @@ def _range(reader: _Reader, node: ast.expr) -> range:
 
 
 def _assign(reader: _Reader, target: ast.expr, value: ast.expr) -> None:
-    if isinstance(target, ast.Attribute):  # pyautogui.FAILSAFE = False, pyautogui.PAUSE = 1: they mean nothing here
+    if _is_of_pyautogui(target) and target.attr in _SETTINGS:
         return
     found = _value(reader, value)
     if isinstance(target, ast.Name):
@@ -202,8 +206,8 @@ def _value(reader: _Reader, node: ast.expr) -> Any:
         return values
     if isinstance(node, ast.Name) and node.id in reader.names:
         return reader.names[node.id]
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pyautogui":
-        return None  # how the pointer gathers speed (pyautogui.easeInQuad), which means nothing here
+    if _is_of_pyautogui(node):
+        return _of_pyautogui(reader, node)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
         value = _value(reader, node.operand)
         if _is_number(value):
@@ -217,6 +221,20 @@ def _value(reader: _Reader, node: ast.expr) -> Any:
     if isinstance(node, ast.Name):
         raise reader.fail(node, f"the name {node.id[:40]!r} has no value")
     raise reader.fail(node, f"{_called(node)} is no plain value")
+
+
+def _is_of_pyautogui(node: ast.expr) -> TypeGuard[ast.Attribute]:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pyautogui"
+
+
+def _of_pyautogui(reader: _Reader, node: ast.Attribute) -> str | None:
+    """The name of a button (pyautogui.RIGHT); None for how the pointer gathers speed (pyautogui.easeInQuad), which means nothing
+    here."""
+    if node.attr in _BUTTONS:
+        return node.attr.lower()
+    if node.attr == "linear" or node.attr.startswith("ease"):
+        return None
+    raise reader.fail(node, f"pyautogui.{node.attr[:40]} is no plain value")
 
 
 def _combined(reader: _Reader, node: ast.BinOp) -> Any:
