@@ -62,7 +62,7 @@ def test_it_learns_to_choose(name: str, start: Path, request: pytest.FixtureRequ
             save_every=1000,
         )
         main(settings, show=False)
-        success = [record["reward"] for record in read_metrics(tmp_path / "rl")]
+        success = [record["reward"] for record in read_metrics(tmp_path / "rl", "rl")]
         if statistics.mean(success[-LAST:]) > 0.9:
             break
     assert 0.1 < success[0] < 0.4, success

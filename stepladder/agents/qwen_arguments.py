@@ -128,7 +128,7 @@ def from_arguments(
         return Action("drag", *start, *end, keys=_read_modifiers(arguments))
     if name in ("scroll", "hscroll"):
         point = _read_point("coordinate", arguments, coordinates, screenshot)
-        amount = _read_number("pixels", arguments) / pixels_per_notch
+        amount = round(_read_number("pixels", arguments)) / pixels_per_notch
         sideways = "horizontal" if name == "hscroll" else ""
         return Action("scroll", *point, amount=amount, name=sideways, keys=_read_modifiers(arguments))
     if name == "type":
