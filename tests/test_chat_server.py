@@ -198,6 +198,16 @@ def test_a_prompt_that_is_too_long(served: Served) -> None:
             asyncio.run(served.policy(stream=stream).generate((Message("user", ("Click " * 600,)),), Sampling()))
 
 
+@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Host": "evil.example"}])
+def test_without_a_token_no_web_page_is_answered(served: Served, headers: dict[str, str]) -> None:
+    engine = Endless(served.world.model, served.world.renderer)
+    with serving(make_chat_app(engine, served.world.images, ChatSettings("small"))) as url:
+        assert httpx.get(f"{url}/v1/models", headers=headers).status_code == 403
+        refused = httpx.post(f"{url}/v1/chat/completions", content=json.dumps({"messages": USER}), headers=headers)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "web_page")
+    engine.close()
+
+
 def test_the_token(served: Served) -> None:
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         answer = served.post({"messages": []}, headers=headers)

@@ -28,7 +28,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from stepladder.envs.bridge.answers import Refused, carries, read_body
+from stepladder.envs.bridge.answers import Refused, carries, of_a_page, read_body
 from stepladder.envs.bridge.wire import BadRequest
 from stepladder.images import ImageStore
 from stepladder.interfaces import ContextFull
@@ -85,6 +85,10 @@ class _Server:
                 token = self.settings.token
                 if token is not None and not carries(token, request.headers.get("authorization", "")):
                     raise Refused(401, "this server wants its token: Authorization: Bearer <token>", "invalid_api_key")
+                if token is None and of_a_page(request):
+                    raise Refused(
+                        403, "without a token this server answers no web page, and no address but this machine's", "web_page"
+                    )
                 return await work(request)
             except Exception as error:
                 self.counts["failed"] += 1
