@@ -87,7 +87,7 @@ class _Server:
                     raise Refused(401, "this server wants its token: Authorization: Bearer <token>", "invalid_api_key")
                 if token is None and of_a_page(request):
                     raise Refused(
-                        403, "without a token this server answers no web page, and no address but this machine's", "web_page"
+                        403, "without a token this server answers this machine alone, and no web page", "web_page"
                     )
                 return await work(request)
             except Exception as error:
