@@ -86,9 +86,7 @@ class _Server:
                 if token is not None and not carries(token, request.headers.get("authorization", "")):
                     raise Refused(401, "this server wants its token: Authorization: Bearer <token>", "invalid_api_key")
                 if token is None and of_a_page(request):
-                    raise Refused(
-                        403, "without a token this server answers this machine alone, and no web page", "web_page"
-                    )
+                    raise Refused(403, "without a token this server answers this machine alone, and no web page", "web_page")
                 return await work(request)
             except Exception as error:
                 self.counts["failed"] += 1
