@@ -187,15 +187,15 @@ def test_what_does_not_pass_ends_the_run_and_keeps_the_key(make: Make, good: Rep
     refused = Reply(
         {"error": {"message": f"Incorrect API key: {KEY}", "type": "invalid_request_error", "code": "invalid_api_key"}}, 401
     )
-    assert fails(make, [refused], PolicyFailure, "401 invalid_api_key: Incorrect API key: ") < 3
+    assert fails(make, [refused], PolicyFailure, "401 invalid_api_key: Incorrect API key: ") < 20
     poor = Reply({"error": {"message": "You exceeded your quota", "type": "insufficient_quota", "code": "insufficient_quota"}}, 429)
     fails(make, [poor], PolicyFailure, "insufficient_quota")
     limits = replace(QUICK, deadline=0.6)
     seconds = fails(make, [Reply({"detail": "down"}, 500)], PolicyFailure, r"within 0.6 s: 500: down \(\d+ attempts", limits=limits)
-    assert seconds < 3
+    assert seconds < 20
     fails(make, [Reply(good.body, wait=1.0)], PolicyFailure, "not answered within 0.6 s", limits=limits)
     late = Reply({"error": {"message": "later"}}, 429, {"retry-after": "3600"})
-    assert fails(make, [late], PolicyFailure, r"the next one would be in 3600 s") < 3
+    assert fails(make, [late], PolicyFailure, r"the next one would be in 3600 s") < 20
 
 
 def test_a_server_that_is_not_there() -> None:

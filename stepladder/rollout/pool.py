@@ -29,7 +29,7 @@ from stepladder.rollout.opening import close_environments, open_environments
 #: Opens so many environments, which may share what is dear.
 OpenEnvironments = Callable[[int], Awaitable[Sequence[Environment]]]
 #: Seconds between two looks at a machine that is full, and the longest pause before an environment is opened after failures.
-_LOOK, _LONGEST_PAUSE = 0.25, 30.0
+_LOOK, _LONGEST_PAUSE = 0.25, 2.0
 #: What is counted when a preparation or a check succeeds, and when it fails.
 _COUNTS = {"prepare": ("prepared", "unprepared"), "check": ("checked", "unhealthy")}
 _logger = logging.getLogger(__name__)
