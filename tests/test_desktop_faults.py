@@ -82,7 +82,11 @@ class Faulty(EditorEnvironment):
     async def step(self, action: Action) -> object:  # type: ignore[override]
         self.steps += 1
         if self.steps == 2 and self.fault is not None:
-            await self.fault(self)
+            try:
+                await self.fault(self)
+            except EnvironmentFailure:  # it has broken before the order was answered
+                self.injected = True
+                raise
             self.injected = True
         return await super().step(action)
 
