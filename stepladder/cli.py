@@ -5,13 +5,12 @@ Imports of a command stand inside it, so that `stepladder --help` is quick and c
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -19,12 +18,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from stepladder import cli_options as options
-from stepladder.cli_options import Output, Settings, ShowSettings, Tasks
-from stepladder.config import field_names, override
+from stepladder.cli_options import Output, Settings, ShowSettings, Tasks, configured
 from stepladder.errors import UserError
 from stepladder.interfaces import EnvironmentFailure
 
-T = TypeVar("T")
 #: What to install for a package that the core works without.
 EXTRAS = {"torch": "train", "transformers": "train", "tokenizers": "train", "safetensors": "train", "miniwob": "browser"}
 EXTRAS |= dict.fromkeys(("Xlib", "jeepney", "openpyxl", "docx", "pptx", "odf"), "desktop")
@@ -45,7 +42,7 @@ def demo(output: Output = None, set_: Settings = None, settings: ShowSettings = 
     """From nothing to an agent that acts: collect, train, evaluate, report. Goes on where it was interrupted."""
     from stepladder.stages import demo as stage
 
-    config = _configured(stage.DemoConfig(), set_, settings, output=output)
+    config = configured(stage.DemoConfig(), set_, settings, output=output)
     stage.main(config)
 
 
@@ -62,7 +59,7 @@ def collect(
     from stepladder.stages import collect as stage
     from stepladder.tasks import check_demonstrators, load_tasks
 
-    config = _configured(stage.CollectConfig(), set_, settings, tasks=tasks, output=output, episodes=episodes)
+    config = configured(stage.CollectConfig(), set_, settings, tasks=tasks, output=output, episodes=episodes)
     found_tasks = load_tasks(config.tasks, split="train")
     check_demonstrators(found_tasks)
     for kind in {task.env for task in found_tasks}:  # here and not in every process that collects
@@ -86,7 +83,7 @@ def sft(output: Output = None, set_: Settings = None, settings: ShowSettings = F
     """Supervised training: copying, perception, behaviour cloning."""
     from stepladder.stages import sft as stage
 
-    config = _configured(stage.SftConfig(), set_, settings, output=output)
+    config = configured(stage.SftConfig(), set_, settings, output=output)
     _say(f"checkpoint: {stage.main(config)}")
 
 
@@ -101,7 +98,7 @@ def flywheel(
     """The data flywheel: play, keep the successes, learn from them, play again."""
     from stepladder.stages import flywheel as stage
 
-    config = _configured(stage.FlywheelConfig(), set_, settings, checkpoint=checkpoint, tasks=tasks, output=output)
+    config = configured(stage.FlywheelConfig(), set_, settings, checkpoint=checkpoint, tasks=tasks, output=output)
     _say(f"checkpoint: {stage.main(config)}")
 
 
@@ -122,7 +119,7 @@ def rl(
     from stepladder.stages.rl_config import RlConfig
 
     chosen = None if algo is None else algorithm_class(algo)()
-    config = _configured(RlConfig(), set_, settings, algo=chosen, checkpoint=checkpoint, tasks=tasks, output=output)
+    config = configured(RlConfig(), set_, settings, algo=chosen, checkpoint=checkpoint, tasks=tasks, output=output)
     _say(f"checkpoint: {stage.main(config)}")
 
 
@@ -150,7 +147,7 @@ def evaluate(
     given: dict[str, Any] = {"output": output, "episodes": episodes, "trials": trials, "max_steps": max_steps, "history": history}
     given |= {"policy": options.either(checkpoint, policy, "POLICY", "--policy"), "tasks": _task_set(tasks, env), "dialect": agent}
     given["osworld_results"] = osworld_results
-    config = _configured(stage.EvaluateConfig(), set_, settings, **given)
+    config = configured(stage.EvaluateConfig(), set_, settings, **given)
     if resume and not (config.output / "config.json").exists():
         raise UserError(f"--resume: there is no run in {config.output}")
     result = stage.main(config)
@@ -173,7 +170,7 @@ def validate(
     """Whether tasks are sound: their own solution scores 1, doing nothing 0, giving up 0 unless the task cannot be done."""
     from stepladder.stages import validate as stage
 
-    config = _configured(stage.ValidateConfig(), set_, settings, tasks=tasks, output=output, seeds=seeds)
+    config = configured(stage.ValidateConfig(), set_, settings, tasks=tasks, output=output, seeds=seeds)
     found = stage.main(config)
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("task", *stage.PLAYERS, "steps"):
@@ -273,11 +270,11 @@ def serve(
         if tasks is not None:
             raise UserError("a checkpoint serves a model and --tasks lends environments; give one of them")
         given = {"checkpoint": checkpoint, "host": host, "port": port, "token": token}
-        serve_model.main(_configured(serve_model.ServeModelConfig(), set_, settings, **given))
+        serve_model.main(configured(serve_model.ServeModelConfig(), set_, settings, **given))
         return
     from stepladder.stages import serve as stage
 
-    stage.main(_configured(stage.ServeConfig(), set_, settings, tasks=tasks, host=host, port=port, token=token))
+    stage.main(configured(stage.ServeConfig(), set_, settings, tasks=tasks, host=host, port=port, token=token))
 
 
 @app.command("serve-desktop")
@@ -296,7 +293,7 @@ def serve_desktop(
     """Serve pocket desktops with the routes of OSWorld's virtual machines, so that OSWorld's own controllers can drive them."""
     from stepladder.stages import serve_desktop as stage
 
-    config = _configured(
+    config = configured(
         stage.ServeDesktopConfig(), set_, settings, host=host, port=port, count=count, size=size, token=token, vnc=vnc
     )
     stage.main(config)
@@ -345,7 +342,7 @@ def record(
     """A person's mouse and keyboard as a trajectory; ends with Ctrl-C."""
     from stepladder.stages import record as stage
 
-    config = _configured(stage.RecordConfig(), set_, settings, tasks=task, display=display, instruction=instruction, output=output)
+    config = configured(stage.RecordConfig(), set_, settings, tasks=task, display=display, instruction=instruction, output=output)
     _say(stage.summary(stage.main(config)))
 
 
@@ -412,20 +409,6 @@ def main() -> NoReturn:
 def _as_interrupted(*_: object) -> None:
     """SIGTERM ends a command as Ctrl-C does: what it has opened is closed."""
     signal.raise_signal(signal.SIGINT)
-
-
-def _configured(config: T, assignments: list[str] | None, list_only: bool, **given: Any) -> T:
-    """`config` with the options that were given and then every --set. With `list_only` the settings are printed instead."""
-    config = dataclasses.replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[type-var]
-    config = override(config, assignments or [])
-    if list_only:
-        for name in field_names(config):
-            value: Any = config
-            for part in name.split("."):
-                value = getattr(value, part)
-            print(f"{name}={value}")
-        raise typer.Exit
-    return config
 
 
 def _task_set(tasks: str | None, env: str | None) -> str | None:

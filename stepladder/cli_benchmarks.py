@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from stepladder.cli_options import Output, Settings
 from stepladder.config import override
 from stepladder.stages import benchmark as stage
 
@@ -21,11 +22,7 @@ Policy = Annotated[
     typer.Option(help="gold for the recorded answers, a checkpoint, or any policy of `stepladder eval`.", show_default=False),
 ]
 Agent = Annotated[str | None, typer.Option(help="The dialect; default: the checkpoint's own.", show_default=False)]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Directory of the run.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, without its details.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting. May be repeated.", show_default=False)
-]
 
 
 @app.command()

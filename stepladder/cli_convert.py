@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from stepladder.config import field_names, override
+from stepladder.cli_options import Settings, ShowSettings, configured
 from stepladder.stages import convert as stage
 
-T = TypeVar("T")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting. May be repeated.", show_default=False)
-]
-ShowSettings = Annotated[bool, typer.Option("--settings", help="List the settings with their values and stop.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Directory of the files.", show_default=False)]
 _FROM = ", ".join(dict.fromkeys((stage.STEPLADDER, *stage.READERS, *(first for first, _ in stage.TASKS))))
 _TO = ", ".join(dict.fromkeys((stage.STEPLADDER, *stage.WRITERS, *(second for _, second in stage.TASKS))))
@@ -42,7 +36,7 @@ def convert(
 ) -> None:
     """Trajectories from and to other formats; says what was dropped and why."""
     given = {"source": source, "target": target, "read": read, "write": write, "agent": agent, "per": per, "curate": curate}
-    config = _configured(stage.ConvertConfig(), set_, settings, given)
+    config = configured(stage.ConvertConfig(), set_, settings, **given)
     _tell(stage.main(config).to_json(), config.target)
 
 
@@ -57,24 +51,10 @@ def convert_union(
 ) -> None:
     """The union of data sets of slime's OSWorld cookbook: tables of tasks, samples to be replayed, statistics."""
     given = {"samples": tuple(samples), "output": output, "agent": agent, "task_files": task_files}
-    config = _configured(stage.UnionConfig(), set_, settings, given)
+    config = configured(stage.UnionConfig(), set_, settings, **given)
     report, stats = stage.union(config)
     _tell(report.to_json(), config.output)
     _say(f"{stats['union_all_rows']} tasks, {stats['replay_ready_rows']} of them with a task file and samples")
-
-
-def _configured(config: T, assignments: list[str] | None, list_only: bool, given: dict[str, Any]) -> T:
-    """`config` with the options that were given and then every --set. With `list_only` the settings are printed instead."""
-    config = dataclasses.replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[type-var]
-    config = override(config, assignments or [])
-    if list_only:
-        for name in field_names(config):
-            value: Any = config
-            for part in name.split("."):
-                value = getattr(value, part)
-            print(f"{name}={value}")
-        raise typer.Exit
-    return config
 
 
 def _tell(report: dict[str, Any], target: Path) -> None:

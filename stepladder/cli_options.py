@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+from stepladder.config import field_names, override
 from stepladder.errors import UserError
+
+T = TypeVar("T")
 
 Settings = Annotated[
     list[str] | None,
@@ -63,3 +67,17 @@ def either(first: str | None, second: str | None, *names: str) -> str | None:
     if first is not None and second is not None:
         raise UserError(f"{names[0]} and {names[1]} say the same thing; give one of them")
     return first if first is not None else second
+
+
+def configured(config: T, assignments: list[str] | None, list_only: bool, **given: Any) -> T:
+    """`config` with the options that were given and then every --set. With `list_only` the settings are printed instead."""
+    config = dataclasses.replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[type-var]
+    config = override(config, assignments or [])
+    if list_only:
+        for name in field_names(config):
+            value: Any = config
+            for part in name.split("."):
+                value = getattr(value, part)
+            print(f"{name}={value}")
+        raise typer.Exit
+    return config

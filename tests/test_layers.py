@@ -19,8 +19,8 @@ LAYERS = (
     ("agents", "envs", "models", "data", "report", "rewards", "algos", "benchmarks"),
     ("tasks", "policies", "rollout", "train", "interchange", "recorder"),
     ("stages",),
-    ("doctor", "show", "compare", "cli_benchmarks", "cli_convert"),
-    ("cli_options",),
+    ("doctor", "show", "compare", "cli_options"),
+    ("cli_benchmarks", "cli_convert"),
     ("cli",),
     ("__main__", "__init__"),
 )
