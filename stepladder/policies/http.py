@@ -11,6 +11,7 @@ import email.utils
 import itertools
 import json
 import logging
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -29,6 +30,16 @@ T = TypeVar("T")
 #: Puts the events of a streamed answer together to what the whole answer would have been.
 Assemble = Callable[[AsyncIterator[tuple[str, str]]], Awaitable[Any]]
 _logger = logging.getLogger(__name__)
+
+
+def credentials(key: str | None, url: str | None, key_variable: str, url_variable: str, usual: str) -> tuple[str, str]:
+    """(key, address without its version) of an API: what is given, else what the environment variables say, else the API's `usual`
+    address. Raises PolicyFailure that names the variable when there is no key."""
+    address = (url or os.environ.get(url_variable) or usual).rstrip("/").removesuffix("/v1")
+    key = key if key is not None else os.environ.get(key_variable, "").strip()
+    if not key:
+        raise PolicyFailure(f"there is no key for {address}: set the environment variable {key_variable}")
+    return key, address
 
 
 class PolicyFailure(UserError):

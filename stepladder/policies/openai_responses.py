@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from stepladder.images import ImageStore
 from stepladder.policies.answers import Malformed, counts, part, rejection_in_stream
 from stepladder.policies.blocks import ToolAgent, parts, read_blocks, write_blocks
 from stepladder.policies.budget import Meter
-from stepladder.policies.http import ApiClient, CallLimits, PolicyFailure
+from stepladder.policies.http import ApiClient, CallLimits, credentials
 from stepladder.policies.openai_chat import KEY
 from stepladder.policies.pictures import Pictures
 from stepladder.types import Completion, FinishReason, ImageRef, Message, Prompt, Sampling
@@ -57,10 +56,7 @@ class OpenAIResponsesPolicy:
         limits: CallLimits | None = None,
         meter: Meter | None = None,
     ) -> None:
-        key = key if key is not None else os.environ.get(KEY, "").strip()
-        url = (url or os.environ.get(BASE_URL) or URL).rstrip("/").removesuffix("/v1")
-        if not key:
-            raise PolicyFailure(f"there is no key for {url}: set the environment variable {KEY}")
+        key, url = credentials(key, url, KEY, BASE_URL, URL)
         self.model, self.agent = model, agent
         self.name = name or f"openai-responses:{model}"
         self.version = 0

@@ -69,8 +69,7 @@ def main(config: RecordConfig, ready: Ready | None = None) -> Trajectory:
     """Record one trajectory, append it to `<output>/recorded.jsonl` and return it. `ready` is told once recording has begun: the
     environment or the screen, and a function that ends the recording. Raises ConfigError, TaskError, EnvironmentFailure."""
     config.check()
-    settings = {"recordings": "of a person"}
-    with Run(config.output, settings, {"start": config.seed}), TrajectoryStore(config.output / STORE, "a") as store:
+    with Run(config.output, seeds={"start": config.seed}), TrajectoryStore(config.output / STORE, "a") as store:
         images = ImageStore(config.output / "images")
         record = _record_task if config.tasks else _record_display
         trajectory = asyncio.run(record(config, images, ready or (lambda what, stop: None)))
