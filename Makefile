@@ -10,17 +10,18 @@ TORCH_OPTIONS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test check bench clean clean-runs chromium chromium-full chromium-driver desktop osworld
+.PHONY: help setup demo test test-vllm check bench clean clean-runs chromium chromium-full chromium-driver desktop osworld
 
 help:
 	@echo "make setup    a virtual environment in .venv, the packages, Chromium"
 	@echo "make demo     the demonstration: train an agent from nothing on this machine, evaluate it, write a report (runs/demo)"
 	@echo "make test     the tests"
+	@echo "make test-vllm   the tests against a real vLLM server on this machine's processor, in an environment of its own (.venv-vllm)"
 	@echo "make check    lint, format and types"
 	@echo "make desktop  what pocket desktops need: an X server, a sandbox, a window manager, applications"
 	@echo "make osworld  and the further applications of OSWorld's tasks: GIMP, Thunderbird, a sound server and more"
 	@echo "make bench    the speed of the browser environment beside Playwright and Gymnasium, which are installed for it"
-	@echo "make clean    remove .venv and caches"
+	@echo "make clean    remove the virtual environments and caches"
 	@echo "make clean-runs   remove runs/, with every model and result in it"
 
 setup: .venv/ready chromium
@@ -62,6 +63,11 @@ test: setup chromium-full desktop
 	@echo "== tests, two at a time"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
+test-vllm: .venv/ready
+	@PIP_TORCH="$(TORCH_OPTIONS)" dev/install_vllm.sh .venv-vllm $(PYTHON)
+	@echo "== tests against vLLM"
+	@STEPLADDER_VLLM=.venv-vllm/bin/vllm $(BIN)/python -m pytest -m vllm -p no:xdist tests/test_vllm.py
+
 bench: setup chromium-driver
 	@echo "== the browser environment beside others, in turns on the same page"
 	@$(BIN)/stepladder bench browser
@@ -75,8 +81,8 @@ check: .venv/ready
 	@$(BIN)/mypy
 
 clean:
-	@echo "== removing .venv and caches"
-	@rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@echo "== removing the virtual environments and caches"
+	@rm -rf .venv .venv-vllm build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-runs:

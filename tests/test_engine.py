@@ -33,12 +33,12 @@ GREEDY = Sampling(temperature=0.0, max_tokens=16)
 class World:
     """A model with random weights, its renderer, and pictures of two sizes."""
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: SmallModel = SIZES) -> None:
         torch.manual_seed(0)
         self.images = ImageStore()
         tokenizer = build_tokenizer(CORPUS, 600)
         processor = ImageTextProcessor(image_processor(), tokenizer, tokenizer.chat_template)
-        self.model = build_model(SIZES, tokenizer).eval()
+        self.model = build_model(sizes, tokenizer).eval()
         with torch.no_grad():  # random weights of the usual size make nearly the same prediction everywhere
             for parameter in self.model.model.parameters():
                 if parameter.ndim > 1:
@@ -77,8 +77,8 @@ class World:
         )
         return [int(token) for token in output[0, ids.shape[1] :]]
 
-    def logprobs(self, prompt: Prompt, completion: Completion) -> torch.Tensor:
-        """Log-probabilities of the completion by one full forward pass of transformers' model."""
+    def logprobs(self, prompt: Prompt, completion: Completion, temperature: float = 1.0) -> torch.Tensor:
+        """Log-probabilities of the completion at `temperature` by one full forward pass of transformers' model."""
         assert prompt.tokens is not None
         assert completion.tokens is not None
         ids = torch.from_numpy(np.concatenate([prompt.tokens, completion.tokens]).astype(np.int64))[None]
@@ -93,7 +93,7 @@ class World:
             start = len(prompt.tokens) - 1
             banned = banned_ids(self.model, self.renderer)
             logits = self.model.lm_head(states[start:-1]).index_fill(-1, banned, -torch.inf)
-            return logits.log_softmax(-1).gather(-1, ids[0, start + 1 :, None])[:, 0]
+            return (logits / temperature).log_softmax(-1).gather(-1, ids[0, start + 1 :, None])[:, 0]
 
 
 @pytest.fixture(scope="module")
