@@ -25,7 +25,7 @@ from stepladder.interfaces import EnvironmentFailure
 #: What to install for a package that the core works without.
 EXTRAS = {"torch": "train", "transformers": "train", "tokenizers": "train", "safetensors": "train", "miniwob": "browser"}
 EXTRAS |= dict.fromkeys(("Xlib", "jeepney", "openpyxl", "docx", "pptx", "odf"), "desktop")
-EXTRAS |= {"pyarrow": "data"}
+EXTRAS |= {"pyarrow": "data"} | dict.fromkeys(("tensorboard", "wandb", "trackio"), "track")
 EXTRAS |= dict.fromkeys(("httpx", "starlette", "uvicorn"), "bridge") | {"python_multipart": "osworld"}
 app = typer.Typer(
     name="stepladder",
@@ -135,6 +135,7 @@ def evaluate(
     trials: options.Trials = None,
     max_steps: options.MaxSteps = None,
     history: options.History = None,
+    observe: options.Observe = None,
     osworld_results: options.OSWorldResults = None,
     resume: options.Resume = False,
     set_: Settings = None,
@@ -146,7 +147,7 @@ def evaluate(
 
     given: dict[str, Any] = {"output": output, "episodes": episodes, "trials": trials, "max_steps": max_steps, "history": history}
     given |= {"policy": options.either(checkpoint, policy, "POLICY", "--policy"), "tasks": _task_set(tasks, env), "dialect": agent}
-    given["osworld_results"] = osworld_results
+    given |= {"osworld_results": osworld_results, "observe": observe}
     config = configured(stage.EvaluateConfig(), set_, settings, **given)
     if resume and not (config.output / "config.json").exists():
         raise UserError(f"--resume: there is no run in {config.output}")
@@ -231,20 +232,20 @@ def coverage(
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
-@app.command(context_settings=PASSED_ON)
+@app.command("convert", context_settings=PASSED_ON, help="Trajectories from and to other formats: OSWorld, AgentNet, Parquet, ...")
+@app.command("convert-union", context_settings=PASSED_ON, help="The union of data sets of slime's OSWorld cookbook.")
 def convert(context: typer.Context) -> None:
-    """Trajectories from and to other formats: OSWorld's results, AgentNet, ShareGPT, Parquet, and more."""
     from stepladder.cli_convert import app as conversions
 
-    conversions(["convert", *context.args], prog_name="stepladder")
+    conversions([str(context.info_name), *context.args], prog_name="stepladder")
 
 
-@app.command("convert-union", context_settings=PASSED_ON)
-def convert_union(context: typer.Context) -> None:
-    """The union of data sets of slime's OSWorld cookbook."""
-    from stepladder.cli_convert import app as conversions
+@app.command(context_settings=PASSED_ON)
+def audit(context: typer.Context) -> None:
+    """Whether rewards are to be trusted: what a task's check gives to those who did not do what was asked for."""
+    from stepladder.cli_audit import app as audits
 
-    conversions(["convert-union", *context.args], prog_name="stepladder")
+    audits(context.args, prog_name="stepladder audit")
 
 
 @app.command()
@@ -346,15 +347,29 @@ def record(
     _say(stage.summary(stage.main(config)))
 
 
-@app.command()
-def compare(
-    first: Annotated[Path, typer.Argument(help="Episodes of one policy (.jsonl), such as runs/eval/checkpoint.jsonl.")],
-    second: Annotated[Path, typer.Argument(help="Episodes of the other, on the same tasks and seeds.")],
-) -> None:
-    """Whether one policy is better than another: a paired test on the starts that both have played."""
-    from stepladder import compare as view
+@app.command(context_settings=PASSED_ON)
+def compare(context: typer.Context) -> None:
+    """Whether one policy is better than another, on the starts that both have played; what flipped and where they part."""
+    from stepladder.cli_compare import app as comparison
 
-    view.compare(first, second)
+    comparison(context.args, prog_name="stepladder compare")
+
+
+@app.command("view", context_settings=PASSED_ON, help="Runs and trajectories as pages in a browser.")
+@app.command("play", context_settings=PASSED_ON, help="The same pages, and tasks that are played there, with an agent or alone.")
+@app.command("export", context_settings=PASSED_ON, help="The same pages as files that open from disk or any web host.")
+def viewer(context: typer.Context) -> None:
+    from stepladder.cli_viewer import app as pages
+
+    pages([str(context.info_name), *context.args], prog_name="stepladder")
+
+
+@app.command(context_settings=PASSED_ON)
+def plan(context: typer.Context) -> None:
+    """How many tasks and trials it takes to see a difference between two agents."""
+    from stepladder.cli_plan import app as planning
+
+    planning(context.args, prog_name="stepladder plan")
 
 
 @app.command()

@@ -21,7 +21,10 @@ Policy = Annotated[
     str | None,
     typer.Option(help="gold for the recorded answers, a checkpoint, or any policy of `stepladder eval`.", show_default=False),
 ]
-Agent = Annotated[str | None, typer.Option(help="The dialect; default: the checkpoint's own.", show_default=False)]
+Agent = Annotated[
+    str | None,
+    typer.Option(help="The dialect; default: the policy's own. Options: --set agent.NAME=VALUE.", show_default=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, without its details.")]
 
 
@@ -81,7 +84,7 @@ def _run(
     as_json: bool,
     **options: Any,
 ) -> dict[str, Any]:
-    given = {"policy": policy, "agent": agent, "output": output or Path("runs") / name, "folder": folder, **options}
+    given = {"policy": policy, "dialect": agent, "output": output or Path("runs") / name, "folder": folder, **options}
     config = stage.BenchmarkConfig(benchmark=name, **{key: value for key, value in given.items() if value is not None})
     result = stage.main(override(config, set_ or []), show=not as_json)
     if as_json:

@@ -38,7 +38,7 @@ Policy = Annotated[
     str | None,
     typer.Option(
         help="A checkpoint directory (or local:DIRECTORY), openai:URL[#MODEL], anthropic:MODEL, openai-responses:MODEL, random, "
-        "idle, oracle, or package.module:Class.",
+        "idle, give_up, oracle, or package.module:Class.",
         show_default=False,
     ),
 ]
@@ -48,12 +48,23 @@ Env = Annotated[
 ]
 Agent = Annotated[
     str | None,
-    typer.Option(help="The dialect, such as qwen_vl, or package.module:Class; else the policy's own.", show_default=False),
+    typer.Option(
+        help="The dialect, such as qwen_vl, or package.module:Class; else the policy's own. Its options: --set agent.NAME=VALUE.",
+        show_default=False,
+    ),
 ]
 Episodes = Annotated[int | None, typer.Option(help="Held-out seeds of each task.", show_default=False)]
 Trials = Annotated[int | None, typer.Option(help="Episodes of each seed.", show_default=False)]
 MaxSteps = Annotated[int | None, typer.Option(help="Steps of an episode; else as its task says.", show_default=False)]
 History = Annotated[int | None, typer.Option(help="Screenshots in a prompt, the current one included.", show_default=False)]
+Observe = Annotated[
+    str | None,
+    typer.Option(
+        "--observe",
+        help="What the agent is shown: screenshot, screenshot_a11y_tree, som (marks on the screenshot), or a11y_tree.",
+        show_default=False,
+    ),
+]
 OSWorldResults = Annotated[
     Path | None, typer.Option(help="Write every episode into this directory as OSWorld does, too.", show_default=False)
 ]

@@ -103,7 +103,7 @@ def _set_entry(current: Mapping[str, Any], path: list[str], text: str, name: str
     if not path[0]:
         raise ConfigError(f"{name!r} lacks a name before or after a dot; write such as options.height=224")
     if len(path) == 1:
-        return {**current, path[0]: _parse_entry(hint, text, name)}
+        return {**current, path[0]: parse_entry(hint, text, name)}
     below = current.get(path[0], {})
     if not isinstance(below, Mapping) or (hint is not Any and (typing.get_origin(hint) or hint) not in (Mapping, dict)):
         raise ConfigError(f"{name!r}: {path[0]!r} has no settings below it")
@@ -118,7 +118,7 @@ def _hint_of_entries(hint: Any) -> Any:
     return Any
 
 
-def _parse_entry(hint: Any, text: str, name: str) -> Any:
+def parse_entry(hint: Any, text: str, name: str) -> Any:
     """A value of a mapping. Where no type is given: true and false, then what Python reads as a literal, then the text itself."""
     if hint is not Any:
         return parse_value(hint, text, name)

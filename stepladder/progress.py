@@ -40,6 +40,13 @@ class Progress:
             self._printed = time.monotonic()
             print(f"  {self.title}: {done}/{self.total}  {self._figures}", file=sys.stderr, flush=True)
 
+    def note(self, text: str) -> None:
+        """A line of its own, which stays."""
+        if self._terminal:
+            self._bar.console.print(f"  {text}", markup=False, highlight=False)
+        elif self.show:
+            print(f"  {text}", file=sys.stderr, flush=True)
+
     def __enter__(self) -> Progress:
         if self._terminal:
             self._bar.start()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stepladder.stats import cluster_bootstrap, success_rate
+from stepladder.domains import domain_of, is_infeasible
+from stepladder.stats import Rate, cluster_bootstrap, success_rate
 from stepladder.types import Task, Trajectory
 
 NOT_RUN = "not run"
@@ -17,8 +18,9 @@ class TaskResult:
     """One task: `successes` of `n` graded episodes, `rate` (None for n = 0) with its Wilson interval.
 
     `missing` counts by reason the episodes that were asked for and have no grade: "env_error", "timeout" or "not run". They are
-    no part of n. `errors` counts the messages of those that were played. `statuses` counts how the graded episodes ended,
-    `steps` and `seconds` are their means.
+    no part of n. `errors` counts the messages of those that were played. `statuses` counts how the graded episodes ended. `steps`
+    (turns, each a look and a reply), `actions` (of which a turn may have several), `seconds` and `reward` (the task reward, None
+    for n = 0) are their means. `outcomes` has for each seed, in the order of the result's, which of its graded trials succeeded.
     """
 
     task: str
@@ -32,6 +34,11 @@ class TaskResult:
     steps: float
     seconds: float
     errors: Mapping[str, int] = field(default_factory=dict)
+    actions: float = 0.0
+    reward: float | None = None
+    domain: str = ""
+    infeasible: bool = False
+    outcomes: tuple[tuple[bool, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,8 @@ class Result:
     `task_low` and `task_high` come from resampling whole tasks: what other tasks like these would give. `task_set` is the hash
     of the tasks, `seeds` are the seeds every task was asked for, `seconds` is the running time of the evaluation. `errors` are
     the messages of missing episodes with their counts, the most frequent first. Each seed was asked for `trials` times; with more
-    than one, Wilson intervals are those of as many episodes as there are starts.
+    than one, Wilson intervals are those of as many episodes as there are starts. `turns`, `actions` and `reward` are means over the
+    graded episodes.
     """
 
     policy: str
@@ -61,6 +69,26 @@ class Result:
     seconds: float
     errors: Mapping[str, int] = field(default_factory=dict)
     trials: int = 1
+    turns: float = 0.0
+    actions: float = 0.0
+    reward: float | None = None
+
+    def starts(self, tasks: Iterable[TaskResult] | None = None) -> dict[tuple[str, int], tuple[bool, ...]]:
+        """(task, seed) -> which of its graded trials succeeded, for every start of `tasks` (default: of all) that has one."""
+        return {
+            (part.task, seed): trials
+            for part in (self.tasks if tasks is None else tasks)
+            for seed, trials in zip(self.seeds, part.outcomes, strict=False)
+            if trials
+        }
+
+
+def rate_of(result: Result, keep: Callable[[TaskResult], bool]) -> Rate:
+    """The pooled rate over some of the tasks, with its Wilson interval."""
+    parts = [part for part in result.tasks if keep(part)]
+    n = sum(part.n for part in parts)
+    starts = sum(bool(trials) for part in parts for trials in part.outcomes)
+    return success_rate(sum(part.successes for part in parts), n, result.confidence, starts or None)
 
 
 def summarise(
@@ -86,7 +114,7 @@ def summarise(
             raise ValueError(f"trajectory {trajectory.id!r} has task {key[0]!r} and seed {key[1]}, which were not asked for")
         found[key].append(trajectory)
     counted = {key: _counted(played, trials) for key, played in found.items()}
-    parts = tuple(_task_result(task.id, [counted[task.id, seed] for seed in seeds], confidence) for task in tasks)
+    parts = tuple(_task_result(task, [counted[task.id, seed] for seed in seeds], confidence) for task in tasks)
     outcomes = {
         task.id: [one.success for seed in seeds for one in counted[task.id, seed] if one is not None and _graded(one)]
         for task in tasks
@@ -99,6 +127,7 @@ def summarise(
     for part in parts:
         missing.update(part.missing)
         errors.update(part.errors)
+    count = max(pooled.n, 1)
     return Result(
         policy=policy,
         n=pooled.n,
@@ -116,6 +145,9 @@ def summarise(
         seconds=seconds,
         errors=dict(errors.most_common()),
         trials=trials,
+        turns=sum(part.steps * part.n for part in parts) / count,
+        actions=sum(part.actions * part.n for part in parts) / count,
+        reward=sum((part.reward or 0.0) * part.n for part in parts) / count if pooled.n else None,
     )
 
 
@@ -130,7 +162,7 @@ def _graded(trajectory: Trajectory | None) -> bool:
     return trajectory is not None and trajectory.reward is not None and not trajectory.environment_failed
 
 
-def _task_result(task: str, starts: Sequence[Sequence[Trajectory | None]], confidence: float) -> TaskResult:
+def _task_result(task: Task, starts: Sequence[Sequence[Trajectory | None]], confidence: float) -> TaskResult:
     episodes = [episode for start in starts for episode in start]
     graded = [episode for episode in episodes if episode is not None and _graded(episode)]
     absent = [NOT_RUN if episode is None else episode.status for episode in episodes if not _graded(episode)]
@@ -139,7 +171,7 @@ def _task_result(task: str, starts: Sequence[Sequence[Trajectory | None]], confi
     rate = success_rate(sum(episode.success for episode in graded), len(graded), confidence, independent)
     count = max(len(graded), 1)
     return TaskResult(
-        task=task,
+        task=task.id,
         n=rate.n,
         successes=rate.successes,
         rate=rate.rate,
@@ -150,4 +182,9 @@ def _task_result(task: str, starts: Sequence[Sequence[Trajectory | None]], confi
         steps=sum(len(episode.steps) for episode in graded) / count,
         seconds=sum(sum(step.seconds.values()) for episode in graded for step in episode.steps) / count,
         errors=dict(errors.most_common()),
+        actions=sum(len(step.actions) for episode in graded for step in episode.steps) / count,
+        reward=sum(episode.reward or 0.0 for episode in graded) / count if graded else None,
+        domain=domain_of(task),
+        infeasible=is_infeasible(task),
+        outcomes=tuple(tuple(one.success for one in start if one is not None and _graded(one)) for start in starts),
     )

@@ -26,6 +26,7 @@ from typing import Any
 from stepladder.config import ConfigError, to_dict
 from stepladder.errors import UserError
 from stepladder.locks import ExclusiveLock
+from stepladder.tracking.trackers import Trackers
 
 PACKAGES = ("stepladder", "numpy", "scipy", "pillow", "miniwob", "torch", "transformers", "tokenizers", "safetensors")
 
@@ -39,7 +40,8 @@ class Run:
 
     `config` is a configuration dataclass or a plain mapping. A directory that was started with another configuration is refused
     with a ConfigError that names the differing settings; settings named in `may_change` (dotted; a group stands for all below
-    it) may differ, for they change how the work is done and not its outcome. Raises Locked while another process runs it.
+    it) may differ, for they change how the work is done and not its outcome. `trackers` are told of every measurement, too
+    (`stepladder.tracking`). Raises Locked while another process runs it, PluginError for a tracker that is not there.
     """
 
     def __init__(
@@ -48,15 +50,19 @@ class Run:
         config: Any = None,
         seeds: Mapping[str, Any] | None = None,
         may_change: Sequence[str] = (),
+        trackers: Sequence[str] = (),
     ) -> None:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self._lock = ExclusiveLock(self.directory / "run.lock", f"the run directory {self.directory}")
         self._mutex = threading.Lock()
         self._metrics: int | None = None
+        self._trackers: Trackers | None = None
         try:
-            if config is not None:
-                self._check_config(config if isinstance(config, Mapping) else to_dict(config), may_change)
+            plain = config if config is None or isinstance(config, Mapping) else to_dict(config)
+            self._trackers = Trackers(trackers, self.directory, plain or {})
+            if plain is not None:
+                self._check_config(plain, may_change)
             self._record_start(dict(seeds or {}))
             self._phases = read_phases(self.directory)
             self._open_metrics()
@@ -76,6 +82,8 @@ class Run:
             raise ValueError("'time' is set by the run itself; give the value another name")
         line = json.dumps({"step": int(step), "phase": phase, "time": round(time.time(), 3), **values}, default=float)
         os.write(self._metrics, line.encode() + b"\n")
+        if self._trackers is not None:
+            self._trackers.log(int(step), phase, values)
 
     def metrics(self, phase: str | None = None) -> list[dict[str, Any]]:
         return read_metrics(self.directory, phase)
@@ -91,6 +99,8 @@ class Run:
         if self._metrics is not None:
             os.close(self._metrics)
             self._metrics = None
+        if self._trackers is not None:
+            self._trackers.close()
         self._lock.release()
 
     def __enter__(self) -> Run:
@@ -102,7 +112,7 @@ class Run:
     def _check_config(self, config: Mapping[str, Any], may_change: Sequence[str]) -> None:
         path = self.directory / "config.json"
         if path.exists():
-            old, new = _flatten(json.loads(path.read_text())), _flatten(json.loads(json.dumps(config, default=str)))
+            old, new = flatten(json.loads(path.read_text())), flatten(json.loads(json.dumps(config, default=str)))
             differing = [
                 f"{name} was {old.get(name, 'not there')!r} and is now {new.get(name, 'not there')!r}"
                 for name in sorted(old.keys() | new.keys())
@@ -292,10 +302,11 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted names; an empty mapping is a value."""
     if not isinstance(value, Mapping) or not value:
         return {prefix: value}
     flat: dict[str, Any] = {}
     for key, inner in value.items():
-        flat |= _flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+        flat |= flatten(inner, f"{prefix}.{key}" if prefix else str(key))
     return flat

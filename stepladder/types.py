@@ -236,8 +236,9 @@ class Step:
     or a demonstrator has no prompt and no completion. `error` says why the reply could not be parsed (then `action` is None).
     `more` are further actions of the same reply, carried out one after another without a look at the screen in between; places of
     all of them are places of `observation`. `extra` keeps what another format says beyond all this (`stepladder.interchange`), by
-    the format's name. `imitated` is the loss mask of supervised training: the whole reply is learned, or its reasoning alone (what
-    stands before the "Action:" line and the action), or nothing, so that the step is history only.
+    the format's name, and of a play what the person did (`stepladder.viewer.play_actor`). `imitated` is the loss mask of supervised
+    training: the whole reply is learned, or its reasoning alone (what stands before the "Action:" line and the action), or nothing,
+    so that the step is history only.
     """
 
     observation: Observation

@@ -13,11 +13,13 @@ from api_servers import Replaying, Reply, serving
 
 from stepladder.agents.anthropic import AnthropicAgent
 from stepladder.agents.openai_computer import OpenAIComputerAgent
+from stepladder.agents.replies import read_completion
 from stepladder.images import ImageStore
+from stepladder.interfaces import ParseError
 from stepladder.policies.anthropic import AnthropicPolicy
 from stepladder.policies.openai_responses import OpenAIResponsesPolicy
 from stepladder.rollout.episode import run_episode
-from stepladder.types import Action, Limits, Observation, Sampling, Task, Trajectory
+from stepladder.types import Action, Completion, Limits, Observation, Sampling, Task, Trajectory
 
 IMAGES = ImageStore()
 PICTURE = IMAGES.put_pixels(np.full((40, 64, 3), 200, dtype=np.uint8))
@@ -61,8 +63,8 @@ def play(agent: Any, make: Any, replies: list[Reply]) -> tuple[Trajectory, list[
     return trajectory, environment.actions, server.asked
 
 
-def claude(*content: dict[str, Any]) -> Reply:
-    said = {"id": "msg", "type": "message", "role": "assistant", "content": list(content), "stop_reason": "end_turn"}
+def claude(*content: dict[str, Any], stop: str = "end_turn") -> Reply:
+    said = {"id": "msg", "type": "message", "role": "assistant", "content": list(content), "stop_reason": stop}
     return Reply({**said, "usage": {"input_tokens": 1, "output_tokens": 1}})
 
 
@@ -70,12 +72,74 @@ def tool(identity: str, **given: Any) -> dict[str, Any]:
     return {"type": "tool_use", "id": identity, "name": "computer", "input": given}
 
 
-def openai(*output: dict[str, Any]) -> Reply:
-    return Reply({"id": "r", "status": "completed", "output": list(output), "usage": {"input_tokens": 1, "output_tokens": 1}})
+def openai(*output: dict[str, Any], incomplete: str = "") -> Reply:
+    status = {"status": "incomplete", "incomplete_details": {"reason": incomplete}} if incomplete else {"status": "completed"}
+    return Reply({"id": "r", **status, "output": list(output), "usage": {"input_tokens": 1, "output_tokens": 1}})
 
 
 def call(identity: str, **batch: Any) -> dict[str, Any]:
     return {"type": "computer_call", "id": f"cu_{identity}", "call_id": identity, "pending_safety_checks": [], **batch}
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+
+
+@pytest.mark.parametrize(
+    ("agent", "make", "cut", "clicked", "end"),
+    [
+        (
+            AnthropicAgent(width=32, height=20),
+            AnthropicPolicy,
+            [
+                claude({"type": "text", "text": "First I look where"}, stop="max_tokens"),
+                claude({"type": "text", "text": "This is not [INFEASIBLE], but"}, stop="max_tokens"),
+            ],
+            claude(tool("a", action="left_click", coordinate=[16, 10]), stop="max_tokens"),
+            claude({"type": "text", "text": "7"}),
+        ),
+        (
+            OpenAIComputerAgent(width=32, height=20),
+            OpenAIResponsesPolicy,
+            [
+                openai({"type": "reasoning", "id": "rs", "summary": []}, incomplete="max_output_tokens"),
+                openai(said("This is not [INFEASIBLE], but"), incomplete="max_output_tokens"),
+            ],
+            openai(call("a", actions=[{"type": "click", "button": "left", "x": 16, "y": 10}]), incomplete="max_output_tokens"),
+            openai(said("7")),
+        ),
+    ],
+    ids=["anthropic", "openai"],
+)
+def test_a_reply_that_was_cut_off_is_no_end(agent: Any, make: Any, cut: list[Reply], clicked: Reply, end: Reply) -> None:
+    trajectory, done, asked = play(agent, make, [*cut, clicked, end])
+    assert trajectory.status == "done"
+    assert done == [CLICK, Action("done", text="7")], "a call that is whole counts, a beginning of a text does not"
+    assert [step.error for step in trajectory.steps] == [
+        *["the reply was cut off at its limit of tokens before it called a tool"] * 2,
+        *[None, None],
+    ]
+    assert "could not be read: the reply was cut off" in json.dumps(asked[1]), "the model is told"
+    assert make is not OpenAIResponsesPolicy or trajectory.steps[0].completion.finish == "length"  # type: ignore[union-attr]
+
+
+def test_replies_that_are_never_brought_to_an_end_end_the_episode() -> None:
+    cut = claude({"type": "text", "text": "I think"}, stop="max_tokens")
+    trajectory, done, _ = play(AnthropicAgent(width=32, height=20), AnthropicPolicy, [cut] * 3)
+    assert (trajectory.status, done, len(trajectory.steps)) == ("parse_error", [], 3)
+
+
+def test_an_unreadable_reply_that_was_cut_off_says_so() -> None:
+    agent = AnthropicAgent(width=32, height=20)
+    for finish, words in (
+        ("length", "the reply was cut off at its limit of tokens: the reply must"),
+        ("abort", "the reply was broken off: the reply must"),
+        ("stop", "the reply must"),
+    ):
+        with pytest.raises(ParseError) as caught:
+            read_completion(agent, Completion('[] "', finish=finish), Observation(PICTURE))  # type: ignore[arg-type]
+        assert str(caught.value).startswith(words)
+        assert caught.value.position == 2
 
 
 def test_an_episode_with_anthropic() -> None:

@@ -55,7 +55,7 @@ def test_the_recorded_answers_score_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize("agent", ["opencua", "osworld_pyautogui"])
 @pytest.mark.parametrize("compat", [False, True])
 def test_the_published_samples(tmp_path: Path, agent: str, compat: bool) -> None:
-    settings = stage.BenchmarkConfig(folder=SHARED, output=tmp_path, agent=agent, compat=compat)
+    settings = stage.BenchmarkConfig(folder=SHARED, output=tmp_path, dialect=agent, compat=compat)
     result = stage.main(settings, show=False)
     assert (result["average_score"], result["total_steps"], result["total_trajectories"]) == (1.0, 28, 3)
 
@@ -63,7 +63,7 @@ def test_the_published_samples(tmp_path: Path, agent: str, compat: bool) -> None
 def test_a_policy_is_asked_once_for_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = [{"step_num": n, "image": "a.png", "ground_truth_actions": [CLICK if n % 2 else act("wait")]} for n in range(6)]
     trajectory(tmp_path, steps=steps)
-    settings = config(tmp_path, policy="test_benchmark_stage:Clicker", agent="qwen_vl", concurrency=1)
+    settings = config(tmp_path, policy="test_benchmark_stage:Clicker", dialect="qwen_vl", concurrency=1)
     monkeypatch.setattr(Clicker, "asked", 0)
     monkeypatch.setattr(Clicker, "fails_at", 4)
     with pytest.raises(OSError, match="no more"):
@@ -81,6 +81,46 @@ def test_a_policy_is_asked_once_for_everything(tmp_path: Path, monkeypatch: pyte
     ]
     assert stage.main(replace(settings, limit=1), show=False)["total_steps"] == 1
     assert Clicker.asked == 7
+
+
+class Thinker:
+    """Thinks until it is cut off, in the words of Anthropic's tool."""
+
+    name = "thinker"
+    version = 0
+    asked = 0
+
+    def __init__(self, agent: Agent) -> None:
+        pass
+
+    async def generate(self, messages: tuple[Message, ...], sampling: Sampling) -> tuple[Prompt, Completion]:
+        type(self).asked += 1
+        return Prompt(messages), Completion('[{"type": "text", "text": "First I look"}]', finish="length")
+
+
+def test_a_reply_that_was_cut_off_is_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = {"step_num": 0, "image": "a.png", "ground_truth_actions": [act("terminate", status="success")]}
+    trajectory(tmp_path, steps=[end])
+    monkeypatch.setattr(Thinker, "asked", 0)
+    settings = config(tmp_path, policy="test_benchmark_stage:Thinker", dialect="anthropic")
+    for _ in range(2):  # the second time it comes from the file
+        result = stage.main(settings, show=False)
+        assert (result["average_score"], result["parse_errors"], result["missing"]) == (0.0, 1, 0)
+    assert Thinker.asked == 1
+    assert json.loads((tmp_path / "run/replies.jsonl").read_text())["finish"] == "length"
+
+
+def test_options_of_the_dialect(tmp_path: Path) -> None:
+    trajectory(tmp_path)
+    command = ["bench", "agentnet", str(tmp_path), "--agent", "kimi", "--output", str(tmp_path / "run")]
+    run = CliRunner().invoke(cli.app, [*command, "--set", "agent.thinking=false", "--set", "history=2", "--json"])
+    assert run.exit_code == 0, run.output
+    assert json.loads(run.output)["average_score"] == 1.0
+    recorded = json.loads((tmp_path / "run/config.json").read_text())
+    assert (recorded["dialect"], recorded["agent"]) == ("kimi", {"thinking": False, "screenshots": 2, "password": ""})
+    refused = CliRunner().invoke(cli.app, [*command, "--set", "agent.thinkin=false"]).exception
+    assert isinstance(refused, ConfigError)
+    assert "the agent 'kimi' has no option 'thinkin'; did you mean 'thinking'" in str(refused)
 
 
 def test_screenspot_and_the_command(tmp_path: Path) -> None:

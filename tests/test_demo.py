@@ -56,6 +56,7 @@ def test_the_report_holds_rungs_baselines_and_perception(demo: DemoConfig) -> No
     assert all(rung["seconds"] > 0 for rung in (cloned, flywheel, rl))
     assert {name: (row["success"], row["n"]) for name, row in report["baselines"].items() if name != "random"} == {
         "idle": (0.0, 4),
+        "give_up": (0.0, 4),
         "oracle": (1.0, 4),
     }
     assert report["baselines"]["random"]["n"] == 4

@@ -28,10 +28,12 @@ from stepladder.config import ConfigError, field_names, override
 from stepladder.envs.desktop.desk.environment import DeskEnvironment
 from stepladder.images import ImageStore
 from stepladder.rollout.pool import PoolSettings
+from stepladder.stages.audit import AuditConfig
 from stepladder.stages.collect import CollectConfig
 from stepladder.stages.convert import ConvertConfig, UnionConfig
 from stepladder.stages.demo import DemoConfig
 from stepladder.stages.evaluate import EvaluateConfig
+from stepladder.stages.export import ExportConfig
 from stepladder.stages.flywheel import FlywheelConfig
 from stepladder.stages.record import RecordConfig
 from stepladder.stages.rl_config import RlConfig
@@ -40,14 +42,25 @@ from stepladder.stages.serve_desktop import ServeDesktopConfig
 from stepladder.stages.serve_model import ServeModelConfig
 from stepladder.stages.sft import SftConfig
 from stepladder.stages.validate import ValidateConfig
+from stepladder.stages.view import ViewConfig
 
 ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ALGORITHM_PAGES = sorted((ROOT / "docs/algorithms").glob("*.md"))
 #: Of every command with --set.
 CONFIGURATIONS = [
-    *(EvaluateConfig(), FlywheelConfig(), CollectConfig(), SftConfig(), DemoConfig(), ValidateConfig(), RecordConfig()),
+    *(
+        EvaluateConfig(),
+        FlywheelConfig(),
+        CollectConfig(),
+        SftConfig(),
+        DemoConfig(),
+        ValidateConfig(),
+        AuditConfig(),
+        RecordConfig(),
+    ),
     *(ServeConfig(), ServeModelConfig(), ServeDesktopConfig(), ConvertConfig(), UnionConfig()),
+    *(AuditConfig(), ViewConfig(), ExportConfig()),
     *(RlConfig(algo=algorithm_class(name)()) for name in ALGORITHMS),
 ]
 
@@ -267,6 +280,12 @@ def test_settings_of_calls() -> None:
     assert settings_in_tables(ROOT / "docs/models-elsewhere.md") == settings
 
 
+def test_settings_of_plays() -> None:
+    settings, listed = settings_of(ViewConfig()), settings_in_tables(ROOT / "docs/play.md")
+    assert listed
+    assert listed == {setting: settings.get(setting) for setting in listed}
+
+
 def test_settings_of_the_pool() -> None:
     settings, listed = settings_of(PoolSettings()), settings_in_tables(ROOT / "docs/pool.md")
     assert {f"pool.{name}": float(value) for name, value in settings.items()} == {
@@ -294,7 +313,7 @@ def fading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("fading")
 @pytest.mark.parametrize(
     "page",
-    [*ALGORITHM_PAGES, *(ROOT / f"docs/{name}.md" for name in ("flywheel", "models-elsewhere", "pool"))],
+    [*ALGORITHM_PAGES, *(ROOT / f"docs/{name}.md" for name in ("flywheel", "models-elsewhere", "play", "pool"))],
     ids=lambda page: page.stem,
 )
 def test_commands_are_accepted(page: Path) -> None:

@@ -142,7 +142,7 @@ def test_one_store_holds_one_policy(tmp_path: Path) -> None:
 
 def test_the_oracle_and_the_baselines_play(tmp_path: Path) -> None:
     assert run(oracle_player(Limits()), tmp_path / "oracle.jsonl", range(2), policy="oracle").rate == 1.0
-    for name in ("random", "idle"):
+    for name in ("random", "give_up", "idle"):
         found = run(baseline_player(name), tmp_path / f"{name}.jsonl", range(3), policy=name)
         assert found.n == 6
     assert found.rate == 0.0
@@ -163,7 +163,7 @@ def test_the_stage_writes_results_and_a_report_and_can_be_repeated(tmp_path: Pat
     report = tmp_path / "report.html"
     data = json.loads((tmp_path / "report.json").read_text())
     assert data["rungs"][0]["rung"] == "random"
-    assert set(data["baselines"]) == {"idle", "oracle"}
+    assert set(data["baselines"]) == {"idle", "give_up", "oracle"}
     assert data["baselines"]["oracle"]["n"] == 6
     assert min(data["rungs"][0]["seeds"]) >= 1_000_000, "seeds that no training uses"
     assert report.read_text().count("<figure") > 3
@@ -231,8 +231,8 @@ def test_a_policy_and_an_agent_of_ones_own(tmp_path: Path) -> None:
     with TrajectoryStore(tmp_path / "test_evaluate.Other.jsonl") as store:
         assert {item.agent for item in store} == {"shouting"}
         assert all(step.action is not None and step.action.kind == "click" for item in store for step in item.steps)
-    with pytest.raises(ConfigError, match="agent: these are options of the dialect 'qwen_vl' and not of 'test_evaluate:Shouting'"):
-        main(replace(config, agent=AgentOptions()), show=False)
+    with pytest.raises(ConfigError, match="the agent 'test_evaluate:Shouting' has no option 'volume'"):
+        main(replace(config, agent={"volume": "11"}), show=False)
     with pytest.raises(PluginError, match="has no 'Otter'; did you mean 'Other'"):
         main(replace(config, policy="test_evaluate:Otter"), show=False)
 
@@ -249,7 +249,7 @@ def test_impossible_settings_are_named(tmp_path: Path) -> None:
             main(EvaluateConfig(output=tmp_path, **{name: value}))
     with pytest.raises(ConfigError, match="'forms' has no option 'heigth'; did you mean 'height'"):
         main(EvaluateConfig(tasks="forms:login", output=tmp_path, options={"heigth": 224}))
-    with pytest.raises(ConfigError, match="baselines: 'magic' is none; there are random, idle, oracle"):
+    with pytest.raises(ConfigError, match="baselines: 'magic' is none; there are random, idle, give_up, oracle"):
         main(EvaluateConfig(output=tmp_path, baselines=("magic",)))
     with pytest.raises(ConfigError, match="'nowhere' is neither a checkpoint directory nor one of random"):
         main(EvaluateConfig(output=tmp_path, policy="nowhere"))
@@ -280,7 +280,7 @@ def test_a_checkpoint_is_evaluated_with_the_agent_it_was_trained_with(tmp_path: 
     recorded = json.loads((tmp_path / "eval" / "config.json").read_text())
     assert recorded["agent"] == {"screenshots": 1, "thought": "action", "system": "none", "grid": 20}
     with pytest.raises(ConfigError, match=r"agent\.grid was 20 and is now 10"):
-        main(replace(config, agent=AgentOptions(thought="action")), show=False)
+        main(replace(config, agent={"grid": "10", "thought": "action"}), show=False)
     weights = next(checkpoint.glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-4] + b"\1\2\3\4")
     with pytest.raises(ConfigError, match="weights was"):

@@ -372,6 +372,39 @@ def test_any_agent_can_be_shown_the_tree() -> None:
             TreeAgent(**options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("agent", "place"),
+    [
+        ("qwen_vl", "(500, 500)\t(50, 50)"),
+        ("kimi", "(0.5, 0.5)\t(0.05, 0.05)"),
+        ("anthropic", "(640, 360)\t(64, 36)"),
+        ("computer_13", "(960, 540)\t(96, 54)"),
+    ],
+)
+def test_places_of_the_tree_are_said_as_the_agent_says_places(agent: str, place: str) -> None:
+    assert DESK.screenshot is not None
+    assert (DESK.screenshot.width, DESK.screenshot.height) == (1920, 1080)
+    seen = replace(DESK, tree=(Element("push button", "Save", box=(960, 540, 96, 54)),))
+    assert f'push-button\tSave\t""\t\t\t{place}' in TreeAgent(agent).prompt(TASK, [], seen)[-1].text
+
+
+@pytest.mark.parametrize("agent", ["opencua", "kimi", "evocua_s1"])
+def test_agents_that_write_code_point_at_marks(agent: str) -> None:
+    plain, marked = agent_class(agent)(), TreeAgent(agent, "som")
+    seen = replace(DESK, tree=TREE)
+    third = marks(TREE)[2]
+    reply = "## Action:\nClick it.\n## Code:\n```python\npyautogui.click(tag_3)\n```"
+    assert marked.parse(reply, seen) == ("Action: Click it.", Action("click", *third.center))
+    assert "tag_1" in marked.prompt(TASK, [], seen)[-1].text
+    with pytest.raises(ParseError):
+        plain.parse(reply, seen)
+    with pytest.raises(ParseError):
+        TreeAgent(agent).parse(reply, seen)
+    with pytest.raises(ParseError):
+        marked.parse(reply.replace("tag_3", "tag_999"), seen)
+    assert check_agent(marked, tolerance=1.0)
+
+
 class StillScreen:
     """An environment that always shows one observation."""
 

@@ -16,28 +16,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
+from stepladder.agents import history
 from stepladder.agents.anthropic_actions import read_input, write_inputs
-from stepladder.agents.api_blocks import (
-    Block,
-    identifier,
-    notes,
-    read_blocks,
-    read_end,
-    system_text,
-    text_of,
-    thought_of,
-    write_end,
-)
-from stepladder.agents.coordinates import DisplayCoordinates
+from stepladder.agents.api_agent import ComputerToolAgent
+from stepladder.agents.api_blocks import Block, identifier, notes, system_text, text_of
 from stepladder.agents.folding import check_folded, fold
-from stepladder.agents.json_text import encode, place_of
-from stepladder.agents.options import check_choice, check_screenshots
-from stepladder.agents.places import Places
-from stepladder.agents.replies import one_action
+from stepladder.agents.json_text import encode, place_of, place_of_fault
+from stepladder.agents.options import check_choice
 from stepladder.interfaces import ParseError
-from stepladder.pyautogui.parts import MOST_ACTIONS
 from stepladder.types import Action, ImageRef, Message, Observation, Step, Task
 from stepladder.values import check_text, show
 
@@ -51,7 +40,7 @@ _BETAS = {
 _FUNCTION = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-class AnthropicAgent:
+class AnthropicAgent(ComputerToolAgent):
     """The dialect of Claude.
 
     `version` is that of the tool; screenshots are scaled to `width` x `height` pixels, in which places are said. `screenshots` is
@@ -62,7 +51,7 @@ class AnthropicAgent:
     """
 
     name = "anthropic"
-    stop: tuple[str, ...] = ()
+    call_types = ("tool_use",)
 
     def __init__(
         self,
@@ -75,17 +64,14 @@ class AnthropicAgent:
         password: str = "",
     ) -> None:
         check_choice("version", version, get_args(Version))
-        check_screenshots(screenshots)
+        super().__init__(width, height, screenshots, password)
         if chunk < 1:
             raise ValueError(f"chunk is {chunk}; it must be at least 1")
         if zoom and version != "20251124":
             raise ValueError(f"zoom is offered by version 20251124 alone, not by {version}")
         self.version = version
-        self.screenshots = screenshots
         self.chunk = chunk
         self.zoom = zoom
-        self.password = password
-        self.coordinates = DisplayCoordinates(width, height)
 
     @property
     def beta(self) -> str:
@@ -110,58 +96,51 @@ class AnthropicAgent:
         for number, step in enumerate(steps):
             previous = steps[number - 1] if number else None
             messages.append(_user(task, previous, step.observation, number >= left_out))
-            messages.append(self._assistant(step, number))
+            messages.append(history.assistant_message(step, partial(self.past, number=number)))
         messages.append(_user(task, steps[-1] if steps else None, observation, True))
         return tuple(messages)
 
-    def parse(self, text: str, observation: Observation) -> tuple[str, Action]:
-        """(thought, action) of a reply that holds one action. Raises ParseError and nothing else."""
-        return one_action(*self.parse_several(text, observation))
-
     def parse_several(self, text: str, observation: Observation) -> tuple[str, tuple[Action, ...]]:
         """(thought, actions) of a reply. Raises ParseError and nothing else."""
-        blocks = read_blocks(text)
-        reasoning = [text_of(block, "thinking") for block in blocks if block["type"] == "thinking"]
-        texts = [text_of(block, "text") for block in blocks if block["type"] == "text"]
-        calls = [block for block in blocks if block["type"] == "tool_use"]
-        if not calls:
-            others, action = read_end(texts)
-            return thought_of([*reasoning, *others]), (action,)
-        actions: list[Action] = []
-        begin = 0
-        for call in calls:
-            begin = max(text.find('"tool_use"', begin), begin)
-            actions += self._read(call, text, begin, observation)
-            begin += 1
-            if len(actions) > MOST_ACTIONS:
-                raise ParseError(f"more than {MOST_ACTIONS} actions in one reply", begin)
-        return thought_of([*reasoning, *texts]), fold(actions)
+        thought, actions = super().parse_several(text, observation)
+        return thought, fold(actions)
 
-    def format(self, thought: str, action: Action, observation: Observation) -> str:
-        """The reply that says `action`. Raises ValueError for an action or a thought that cannot be written in this dialect."""
-        return self.format_several(thought, (action,), observation)
-
-    def format_several(self, thought: str, actions: Sequence[Action], observation: Observation) -> str:
-        """The reply that says `actions` in order. Raises ValueError as `format` does, and for two that would be read as one."""
-        return self._write(thought, actions, observation, 0)
-
-    def _write(self, thought: str, actions: Sequence[Action], observation: Observation, number: int) -> str:
-        """`number` is that of the step, so that no two calls of an episode have one id."""
+    def write(self, thought: str, actions: Sequence[Action], observation: Observation, number: int) -> str:
         check_folded(actions)
-        thought = check_text(thought).strip()
-        if len(actions) == 1 and actions[0].kind in ("done", "fail"):
-            check_text(actions[0].text)
-            reasoning, texts = write_end(thought, actions[0])
-            thinking: list[Block] = [{"type": "thinking", "thinking": reasoning, "signature": ""}] if reasoning else []
-            return encode([*thinking, *({"type": "text", "text": text} for text in texts)])
-        blocks: list[Block] = [{"type": "text", "text": thought}] if thought else []
-        for index, (name, given) in enumerate(self._calls(actions, observation)):
-            identity = identifier("toolu_", number, index, name, encode(given))
-            blocks.append({"type": "tool_use", "id": identity, "name": name, "input": given})
-        return encode(blocks)
+        return super().write(thought, actions, observation, number)
 
-    def _calls(self, actions: Sequence[Action], observation: Observation) -> list[tuple[str, Mapping[str, Any]]]:
-        places = Places(self.coordinates, observation.screenshot)
+    def said(self, blocks: Sequence[Block]) -> tuple[list[str], list[str]]:
+        reasoning = [text_of(block, "thinking") for block in blocks if block["type"] == "thinking"]
+        return reasoning, [text_of(block, "text") for block in blocks if block["type"] == "text"]
+
+    def read_call(self, call: Block, text: str, begin: int, observation: Observation) -> list[Action]:
+        name, given = call.get("name"), call.get("input")
+        if not isinstance(given, dict):
+            raise ParseError(f"'input' of the tool is {show(given)}; it must be an object", place_of(text, "input", begin))
+        if not isinstance(name, str) or not _FUNCTION.fullmatch(name):
+            raise ParseError(f"'name' of the tool is {show(name)}; it must be {TOOL_NAME!r}", place_of(text, "name", begin))
+        try:
+            if name == TOOL_NAME:
+                return read_input(given, self.places(observation))
+            check_text(encode(given))
+            return [Action("call", name=name, args=given)]
+        except ValueError as error:
+            raise ParseError(str(error), place_of_fault(text, error, begin)) from None
+
+    def reasoning_blocks(self, reasoning: str, number: int) -> list[Block]:
+        return [{"type": "thinking", "thinking": reasoning, "signature": ""}] if reasoning else []
+
+    def text_block(self, text: str) -> Block:
+        return {"type": "text", "text": text}
+
+    def write_calls(self, actions: Sequence[Action], observation: Observation, number: int) -> list[Block]:
+        return [
+            {"type": "tool_use", "id": identifier("toolu_", number, index, name, encode(given)), "name": name, "input": given}
+            for index, (name, given) in enumerate(self._inputs(actions, observation))
+        ]
+
+    def _inputs(self, actions: Sequence[Action], observation: Observation) -> list[tuple[str, Mapping[str, Any]]]:
+        places = self.places(observation)
         if self.version != "20251124" and any(action.kind == "wait" and action.name == "zoom" for action in actions):
             raise ValueError(f"the tool of version {self.version} has no zoom")
         calls: list[tuple[str, Mapping[str, Any]]] = []
@@ -171,28 +150,6 @@ class AnthropicAgent:
             else:
                 calls += [(TOOL_NAME, given) for given in write_inputs(group, places, self.version == "20241022")]
         return calls
-
-    def _read(self, call: Block, text: str, begin: int, observation: Observation) -> list[Action]:
-        name, given = call.get("name"), call.get("input")
-        if not isinstance(given, dict):
-            raise ParseError(f"'input' of the tool is {show(given)}; it must be an object", place_of(text, "input", begin))
-        if not isinstance(name, str) or not _FUNCTION.fullmatch(name):
-            raise ParseError(f"'name' of the tool is {show(name)}; it must be {TOOL_NAME!r}", place_of(text, "name", begin))
-        try:
-            if name == TOOL_NAME:
-                return read_input(given, Places(self.coordinates, observation.screenshot))
-            check_text(encode(given))
-            return [Action("call", name=name, args=given)]
-        except ValueError as error:
-            field = str(error).partition("'")[2].partition("'")[0]
-            raise ParseError(str(error), place_of(text, field, begin)) from None
-
-    def _assistant(self, step: Step, number: int) -> Message:
-        if step.completion is not None:
-            return Message("assistant", (step.completion.text,), tokens=step.completion.tokens)
-        if not step.actions:
-            return Message("assistant", (encode([]),))
-        return Message("assistant", (self._write(step.thought, step.actions, step.observation, number),))
 
 
 def _user(task: Task, previous: Step | None, observation: Observation, shown: bool) -> Message:

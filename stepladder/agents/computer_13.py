@@ -17,21 +17,18 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stepladder.agents.coordinates import AbsoluteCoordinates
-from stepladder.agents.fenced import Block, blocks, check_lead, lead
-from stepladder.agents.folding import check_folded, fold
-from stepladder.agents.json_text import decode, encode, place_of
-from stepladder.agents.osworld_prompt import ObservationType, OSWorldPrompt
+from stepladder.agents.fenced import Block, blocks, lead
+from stepladder.agents.folding import fold
+from stepladder.agents.json_text import decode, encode, place_of, place_of_fault
+from stepladder.agents.osworld_agent import WAIT_SECONDS, OSWorldAgent
+from stepladder.agents.osworld_prompt import ObservationType
 from stepladder.agents.places import Places, check_action
-from stepladder.agents.replies import one_action, write_reply
 from stepladder.interfaces import ParseError
 from stepladder.keys import read_keys
 from stepladder.pyautogui.parts import MOST_ACTIONS, holding, moving
-from stepladder.types import Action, ActionKind, Message, Observation, Step, Task
+from stepladder.types import Action, ActionKind, Observation, Step
 from stepladder.values import check_text, number, show, whole
 
-#: What WAIT means: the pause of OSWorld's `step`, in seconds.
-WAIT_SECONDS = 2.0
 _KINDS: dict[str, ActionKind] = {
     "MOVE_TO": "move",
     "CLICK": "click",
@@ -84,7 +81,7 @@ PRESS: press and release key. KEY_DOWN, KEY_UP: only press or release key. HOTKE
 WAIT: wait. DONE: the task is done. FAIL: the task cannot be done."""
 
 
-class Computer13Agent:
+class Computer13Agent(OSWorldAgent):
     """The dialect of OSWorld's "computer_13" action space.
 
     `observation_type` is what the model is shown: "screenshot", "a11y_tree" (the accessibility tree as a table) or both in
@@ -93,7 +90,6 @@ class Computer13Agent:
     """
 
     name = "computer_13"
-    stop: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -104,57 +100,33 @@ class Computer13Agent:
     ) -> None:
         if observation_type == "som":
             raise ValueError("observation_type is 'som'; computer_13 has no word for a marked element, use osworld_pyautogui")
-        self.coordinates = AbsoluteCoordinates()
-        self._prompt = OSWorldPrompt(_RULES, observation_type, screenshots, tree_characters, password)
-
-    def prompt(self, task: Task, steps: Sequence[Step], observation: Observation) -> tuple[Message, ...]:
-        """The messages for the next decision; see `Agent.prompt`."""
-        return self._prompt.messages(
-            task,
-            steps,
-            observation,
-            describe=self._describe,
-            reply=lambda step: write_reply(self, step.thought, step.actions, step.observation) if step.actions else "",
-        )
-
-    def parse(self, text: str, observation: Observation) -> tuple[str, Action]:
-        """(thought, action) of a reply that holds one action. Raises ParseError and nothing else."""
-        return one_action(*self.parse_several(text, observation))
+        super().__init__(_RULES, observation_type, screenshots, tree_characters, password)
 
     def parse_several(self, text: str, observation: Observation) -> tuple[str, tuple[Action, ...]]:
         """(thought, actions) of a reply. Raises ParseError and nothing else."""
-        places = Places(self.coordinates, observation.screenshot)
         pieces = _pieces(text)
         actions: list[Action] = []
         for value, start in (one for piece in pieces for one in _in_piece(piece)):
-            actions += _read(value, start, text, places)
+            actions += _read(value, start, text, self.places(observation))
             if len(actions) > MOST_ACTIONS:
                 raise ParseError(f"more than {MOST_ACTIONS} actions in one reply", start)
         return lead(text, pieces[0].start), fold(actions)
 
-    def format(self, thought: str, action: Action, observation: Observation) -> str:
-        """The reply that says `action`. Raises ValueError for an action or a thought that cannot be written in this dialect."""
-        return self.format_several(thought, (action,), observation)
+    def write_blocks(self, actions: Sequence[Action], observation: Observation) -> str:
+        return "\n".join(f"```json\n{one}\n```" for one in self._objects(actions, observation))
 
-    def format_several(self, thought: str, actions: Sequence[Action], observation: Observation) -> str:
-        """The reply that says `actions` in order. Raises ValueError as `format` does, and for two that would be read as one."""
-        check_folded(actions)
-        before = check_lead(thought)
-        written = [f"```json\n{one}\n```" for one in self._objects(actions, observation)]
-        return "\n".join([before, *written] if before else written)
-
-    def _objects(self, actions: Sequence[Action], observation: Observation) -> list[str]:
-        places = Places(self.coordinates, observation.screenshot)
-        parts = [part for action in actions for part in _parts(action)]
-        return [_escaped(encode(_write(part, places))) for part in parts]
-
-    def _describe(self, step: Step) -> str:
+    def describe(self, step: Step) -> str:
         if not step.actions:
             return f"unreadable reply ({step.error})"
         try:
             return " ".join(self._objects(step.actions, step.observation))
         except ValueError:  # what another dialect said
             return ", ".join(action.kind for action in step.actions)
+
+    def _objects(self, actions: Sequence[Action], observation: Observation) -> list[str]:
+        places = self.places(observation)
+        parts = [part for action in actions for part in _parts(action)]
+        return [_escaped(encode(_write(part, places))) for part in parts]
 
 
 def _escaped(written: str) -> str:
@@ -248,8 +220,7 @@ def _read(value: Mapping[str, Any], start: int, text: str, places: Places) -> li
     try:
         return _actions(_KINDS[name], given, places)
     except ValueError as error:
-        field = str(error).partition("'")[2].partition("'")[0]
-        raise ParseError(f"{name}: {error}", place_of(text, field, start)) from None
+        raise ParseError(f"{name}: {error}", place_of_fault(text, error, start)) from None
 
 
 def _actions(kind: ActionKind, given: Mapping[str, Any], places: Places) -> list[Action]:

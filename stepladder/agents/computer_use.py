@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from stepladder.agents import history
@@ -22,7 +23,7 @@ from stepladder.agents.coordinates import Coordinates
 from stepladder.agents.options import check_choice, check_count
 from stepladder.agents.qwen_arguments import PIXELS_PER_NOTCH, ArgumentError, from_arguments, to_arguments
 from stepladder.agents.qwen_prompt import TOOL_NAME
-from stepladder.agents.replies import write_reply
+from stepladder.agents.replies import write_past
 from stepladder.agents.tool_call import CLOSE, LEVELS, read_call, split_thought, write_call, write_thought
 from stepladder.interfaces import ParseError
 from stepladder.types import Action, Message, Observation, Step, Task
@@ -55,7 +56,7 @@ class ComputerUseAgent:
             observation,
             screenshots=self.screenshots,
             describe=self._describe,
-            reply=self._reply,
+            reply=partial(write_past, self),
             opening=lambda lines, seen: self.opening_text(task, lines, seen.text),
             follow_up=_follow_up,
         )
@@ -112,11 +113,6 @@ class ComputerUseAgent:
         if action.kind == "call":
             return f"{name} {json.dumps(arguments, ensure_ascii=False)}"
         return " ".join(_short(field, value, action.kind) for field, value in arguments.items())
-
-    def _reply(self, step: Step) -> str:
-        if step.action is None:
-            return ""
-        return write_reply(self, step.thought, step.actions, step.observation)
 
 
 def is_function(name: str, arguments: Mapping[str, Any]) -> bool:

@@ -37,3 +37,8 @@ def encode(value: object) -> str:
 def place_of(text: str, field: str, begin: int) -> int:
     """Where `field` stands in `text` behind `begin`, for a message; `begin` when it does not."""
     return max(text.find(f'"{field}"', begin), begin)
+
+
+def place_of_fault(text: str, error: ValueError, begin: int) -> int:
+    """Where in `text` behind `begin` the field stands that an error names in quotes; `begin` when it names none."""
+    return place_of(text, str(error).partition("'")[2].partition("'")[0], begin)

@@ -20,25 +20,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from stepladder.agents import history
-from stepladder.agents.api_blocks import (
-    Block,
-    identifier,
-    notes,
-    read_blocks,
-    read_end,
-    system_text,
-    text_of,
-    thought_of,
-    write_end,
-)
-from stepladder.agents.coordinates import DisplayCoordinates
-from stepladder.agents.json_text import decode, encode, place_of
+from stepladder.agents.api_agent import ComputerToolAgent
+from stepladder.agents.api_blocks import Block, identifier, notes, system_text, text_of
+from stepladder.agents.json_text import decode, encode, place_of, place_of_fault
 from stepladder.agents.openai_actions import read_action, write_actions
-from stepladder.agents.options import check_choice, check_screenshots
-from stepladder.agents.places import Places
-from stepladder.agents.replies import one_action
+from stepladder.agents.options import check_choice
 from stepladder.interfaces import ParseError
-from stepladder.pyautogui.parts import MOST_ACTIONS
 from stepladder.types import Action, Message, Observation, Step, Task
 from stepladder.values import check_text, show
 
@@ -47,7 +34,7 @@ Machine = Literal["linux", "ubuntu", "windows", "mac", "browser"]
 _FUNCTION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-class OpenAIComputerAgent:
+class OpenAIComputerAgent(ComputerToolAgent):
     """The dialect of OpenAI's models with the computer tool.
 
     `version` is the type of the tool: "computer" gives actions in batches, "computer_use_preview" one by one, and is told the
@@ -57,7 +44,7 @@ class OpenAIComputerAgent:
     """
 
     name = "openai_computer"
-    stop: tuple[str, ...] = ()
+    call_types = ("computer_call", "function_call")
 
     def __init__(
         self,
@@ -70,12 +57,9 @@ class OpenAIComputerAgent:
     ) -> None:
         check_choice("version", version, get_args(Version))
         check_choice("environment", environment, get_args(Machine))
-        check_screenshots(screenshots)
+        super().__init__(width, height, screenshots, password)
         self.version = version
         self.environment = environment
-        self.screenshots = screenshots
-        self.password = password
-        self.coordinates = DisplayCoordinates(width, height)
 
     def tool(self) -> dict[str, Any]:
         """The definition of the tool in a request."""
@@ -96,87 +80,57 @@ class OpenAIComputerAgent:
             observation,
             screenshots=self.screenshots,
             describe=self._describe,
-            reply=lambda step: self._reply(step, numbers[id(step)]),
+            reply=lambda step: self.past(step, numbers[id(step)]),
             opening=lambda lines, seen: _opening(task, lines, seen),
             follow_up=notes,
         )
         return (Message("system", (system_text("computer", self.password),)), *window)
 
-    def parse(self, text: str, observation: Observation) -> tuple[str, Action]:
-        """(thought, action) of a reply that holds one action. Raises ParseError and nothing else."""
-        return one_action(*self.parse_several(text, observation))
+    def said(self, blocks: Sequence[Block]) -> tuple[list[str], list[str]]:
+        reasoning = [part for item in blocks if item["type"] == "reasoning" for part in _parts(item, "summary", "summary_text")]
+        return reasoning, [part for item in blocks if item["type"] == "message" for part in _parts(item, "content", "output_text")]
 
-    def parse_several(self, text: str, observation: Observation) -> tuple[str, tuple[Action, ...]]:
-        """(thought, actions) of a reply. Raises ParseError and nothing else."""
-        items = read_blocks(text)
-        reasoning = [part for item in items if item["type"] == "reasoning" for part in _parts(item, "summary", "summary_text")]
-        texts = [part for item in items if item["type"] == "message" for part in _parts(item, "content", "output_text")]
-        calls = [item for item in items if item["type"] in ("computer_call", "function_call")]
-        if not calls:
-            others, action = read_end(texts)
-            return thought_of([*reasoning, *others]), (action,)
-        actions: list[Action] = []
-        begin = 0
-        for call in calls:
-            begin = max(text.find(f'"{call["type"]}"', begin), begin)
-            actions += self._read(call, text, begin, observation)
-            begin += 1
-            if len(actions) > MOST_ACTIONS:
-                raise ParseError(f"more than {MOST_ACTIONS} actions in one reply", begin)
-        return thought_of([*reasoning, *texts]), tuple(actions)
-
-    def format(self, thought: str, action: Action, observation: Observation) -> str:
-        """The reply that says `action`. Raises ValueError for an action or a thought that cannot be written in this dialect."""
-        return self.format_several(thought, (action,), observation)
-
-    def format_several(self, thought: str, actions: Sequence[Action], observation: Observation) -> str:
-        """The reply that says `actions` in order. Raises ValueError as `format` does."""
-        return self._write(thought, actions, observation, 0)
-
-    def _write(self, thought: str, actions: Sequence[Action], observation: Observation, number: int) -> str:
-        """`number` is that of the step, so that no two calls of an episode have one id."""
-        thought = check_text(thought).strip()
-        if len(actions) == 1 and actions[0].kind in ("done", "fail"):
-            check_text(actions[0].text)
-            reasoning, texts = write_end(thought, actions[0])
-            return encode([*_reasoning(reasoning, number), *(_message(text) for text in texts)])
-        # Reasoning goes back to the API only as it came from there; a thought of ours is a message.
-        items = [_message(thought)] if thought else []
-        if len(actions) == 1 and actions[0].kind == "call":
-            return encode([*items, _function_call(actions[0], number)])
-        said = list(write_actions(actions, Places(self.coordinates, observation.screenshot)))
-        if self.version != "computer" and len(said) != 1:
-            raise ValueError(f"a call of {self.version} says one action, and not {len(said)}")
-        batch = {"actions": said} if self.version == "computer" else {"action": said[0]}
-        identity = identifier("", number, encode(said))
-        call = {"type": "computer_call", "id": f"cu_{identity}", "call_id": f"call_{identity}", **batch}
-        return encode([*items, {**call, "pending_safety_checks": [], "status": "completed"}])
-
-    def _read(self, call: Block, text: str, begin: int, observation: Observation) -> list[Action]:
+    def read_call(self, call: Block, text: str, begin: int, observation: Observation) -> list[Action]:
         if call["type"] == "function_call":
             return [_read_function(call, text, begin)]
         given = call.get("actions") if call.get("actions") is not None else [call.get("action")]
         if not isinstance(given, list) or not given or not all(isinstance(one, dict) for one in given):
             raise ParseError("a computer_call needs an 'action' or a list of 'actions'", place_of(text, "action", begin))
-        places = Places(self.coordinates, observation.screenshot)
+        places = self.places(observation)
         actions: list[Action] = []
         for one in given:
             try:
                 actions += read_action(one, places)
             except ValueError as error:
-                field = str(error).partition("'")[2].partition("'")[0]
-                raise ParseError(f"{show(one.get('type'))}: {error}", place_of(text, field, begin)) from None
+                raise ParseError(f"{show(one.get('type'))}: {error}", place_of_fault(text, error, begin)) from None
         return actions
 
-    def _reply(self, step: Step, number: int) -> str:
-        return self._write(step.thought, step.actions, step.observation, number) if step.actions else encode([])
+    def reasoning_blocks(self, reasoning: str, number: int) -> list[Block]:
+        if not reasoning:
+            return []
+        summary = [{"type": "summary_text", "text": reasoning}]
+        return [{"type": "reasoning", "id": identifier("rs_", number, reasoning), "summary": summary}]
+
+    def text_block(self, text: str) -> Block:
+        return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+
+    def write_calls(self, actions: Sequence[Action], observation: Observation, number: int) -> list[Block]:
+        if len(actions) == 1 and actions[0].kind == "call":
+            return [_function_call(actions[0], number)]
+        said = list(write_actions(actions, self.places(observation)))
+        if self.version != "computer" and len(said) != 1:
+            raise ValueError(f"a call of {self.version} says one action, and not {len(said)}")
+        batch = {"actions": said} if self.version == "computer" else {"action": said[0]}
+        identity = identifier("", number, encode(said))
+        call = {"type": "computer_call", "id": f"cu_{identity}", "call_id": f"call_{identity}", **batch}
+        return [{**call, "pending_safety_checks": [], "status": "completed"}]
 
     def _describe(self, step: Step) -> str:
         """One line for a step that is no longer shown: its actions as the tool says them."""
         if not step.actions:
             return f"unreadable reply ({step.error})"
         try:
-            said = write_actions(step.actions, Places(self.coordinates, step.observation.screenshot))
+            said = write_actions(step.actions, self.places(step.observation))
             return "; ".join(encode(one) for one in said)
         except ValueError:
             return "; ".join(f"{action.kind} {action.name}".strip() for action in step.actions)
@@ -195,16 +149,6 @@ def _parts(item: Block, field: str, kind: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
         raise ParseError(f"{field!r} of a {item['type']} must be a list of objects", 0)
     return [text_of({"type": kind, **part}, "refusal" if part.get("type") == "refusal" else "text") for part in value]
-
-
-def _reasoning(text: str, number: int) -> list[Block]:
-    if not text:
-        return []
-    return [{"type": "reasoning", "id": identifier("rs_", number, text), "summary": [{"type": "summary_text", "text": text}]}]
-
-
-def _message(text: str) -> Block:
-    return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
 
 
 def _function_call(action: Action, number: int) -> Block:

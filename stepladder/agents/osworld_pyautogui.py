@@ -18,19 +18,15 @@ import math
 import re
 from collections.abc import Sequence
 
-from stepladder.agents.coordinates import AbsoluteCoordinates
-from stepladder.agents.fenced import Block, blocks, check_lead, lead
-from stepladder.agents.folding import check_folded, fold
+from stepladder.agents.fenced import Block, blocks, lead
+from stepladder.agents.folding import fold
 from stepladder.agents.marks import marked_places
-from stepladder.agents.osworld_prompt import ObservationType, OSWorldPrompt
-from stepladder.agents.places import Places
+from stepladder.agents.osworld_agent import WAIT_SECONDS, OSWorldAgent
+from stepladder.agents.osworld_prompt import ObservationType
 from stepladder.agents.pyautogui_calls import Words, bare_word, in_short, read_actions, write_actions
-from stepladder.agents.replies import one_action, write_reply
 from stepladder.interfaces import ParseError
-from stepladder.types import Action, Message, Observation, Step, Task
+from stepladder.types import Action, Observation, Step
 
-#: What WAIT means: the pause of OSWorld's `step`, in seconds.
-WAIT_SECONDS = 2.0
 WORDS = Words("pyautogui.tripleClick", "WAIT", WAIT_SECONDS, bare_word)
 #: Among other lines a wait is a line of Python, and DONE or FAIL may stand last.
 _IN_CODE = Words("pyautogui.tripleClick", "WAIT", math.nan, bare_word)
@@ -50,7 +46,7 @@ _TAGS = (
 )
 
 
-class OSWorldPyAutoGUIAgent:
+class OSWorldPyAutoGUIAgent(OSWorldAgent):
     """The dialect of OSWorld's "pyautogui" action space.
 
     `observation_type` is what the model is shown: "screenshot", "a11y_tree" (the accessibility tree as a table), both in
@@ -60,7 +56,6 @@ class OSWorldPyAutoGUIAgent:
     """
 
     name = "osworld_pyautogui"
-    stop: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -70,23 +65,7 @@ class OSWorldPyAutoGUIAgent:
         password: str = "",
     ) -> None:
         rules = _RULES + (_TAGS if observation_type == "som" else "")
-        self.coordinates = AbsoluteCoordinates()
-        self.observation_type = observation_type
-        self._prompt = OSWorldPrompt(rules, observation_type, screenshots, tree_characters, password)
-
-    def prompt(self, task: Task, steps: Sequence[Step], observation: Observation) -> tuple[Message, ...]:
-        """The messages for the next decision; see `Agent.prompt`."""
-        return self._prompt.messages(
-            task,
-            steps,
-            observation,
-            describe=lambda step: in_short(step, self._places(step.observation), WORDS),
-            reply=lambda step: write_reply(self, step.thought, step.actions, step.observation) if step.actions else "",
-        )
-
-    def parse(self, text: str, observation: Observation) -> tuple[str, Action]:
-        """(thought, action) of a reply that holds one action. Raises ParseError and nothing else."""
-        return one_action(*self.parse_several(text, observation))
+        super().__init__(rules, observation_type, screenshots, tree_characters, password)
 
     def parse_several(self, text: str, observation: Observation) -> tuple[str, tuple[Action, ...]]:
         """(thought, actions) of a reply. Raises ParseError and nothing else."""
@@ -94,25 +73,15 @@ class OSWorldPyAutoGUIAgent:
         found = _pieces(text)
         actions: list[Action] = []
         for block in found:
-            actions += read_actions(block.text, block.offset, self._places(observation), WAIT_SECONDS, names)
+            actions += read_actions(block.text, block.offset, self.places(observation), WAIT_SECONDS, names)
         return lead(text, found[0].start), fold(actions)
 
-    def format(self, thought: str, action: Action, observation: Observation) -> str:
-        """The reply that says `action`. Raises ValueError for an action or a thought that cannot be written in this dialect."""
-        return self.format_several(thought, (action,), observation)
+    def write_blocks(self, actions: Sequence[Action], observation: Observation) -> str:
+        code = write_actions(actions, self.places(observation), WORDS if len(actions) == 1 else _IN_CODE)
+        return f"```{code}```" if code in ("WAIT", "DONE", "FAIL") else f"```python\n{code}\n```"
 
-    def format_several(self, thought: str, actions: Sequence[Action], observation: Observation) -> str:
-        """The reply that says `actions` in order. Raises ValueError as `format` does, and for two that would be read as one."""
-        check_folded(actions)
-        before = check_lead(thought)
-        before = f"{before}\n" if before else ""
-        code = write_actions(actions, self._places(observation), WORDS if len(actions) == 1 else _IN_CODE)
-        if code in ("WAIT", "DONE", "FAIL"):
-            return f"{before}```{code}```"
-        return f"{before}```python\n{code}\n```"
-
-    def _places(self, observation: Observation) -> Places:
-        return Places(self.coordinates, observation.screenshot)
+    def describe(self, step: Step) -> str:
+        return in_short(step, self.places(step.observation), WORDS)
 
 
 def _pieces(text: str) -> list[Block]:

@@ -7,9 +7,9 @@ push-button⇥Save⇥""⇥⇥⇥(12, 40)⇥(80, 24)
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from stepladder.types import Element
+from stepladder.types import Box, Element
 
 HEADER = "tag\tname\ttext\tclass\tdescription\tposition (top-left x&y)\tsize (w&h)"
 #: The tags that OSWorld keeps of a desktop's tree, by how they end and whole.
@@ -34,9 +34,16 @@ def shown_elements(tree: Sequence[Element]) -> list[Element]:
     return [element for element in tree if _is_shown(element)]
 
 
-def tree_text(tree: Sequence[Element] | None, characters: int) -> str:
-    """The table. Of a longer one the first `characters` are shown, and "[...]" says so. No tree is an empty table."""
-    text = "\n".join([HEADER, *map(_line, shown_elements(tree or ()))])
+def whole_pixels(box: Box) -> Box:
+    """A box in whole pixels."""
+    left, top, width, height = (round(number) for number in box)
+    return left, top, width, height
+
+
+def tree_text(tree: Sequence[Element] | None, characters: int, units: Callable[[Box], Box] = whole_pixels) -> str:
+    """The table. Of a longer one the first `characters` are shown, and "[...]" says so. No tree is an empty table. `units` turns a
+    box in pixels into the numbers that are shown."""
+    text = "\n".join([HEADER, *(_line(element, units) for element in shown_elements(tree or ()))])
     return text if len(text) <= characters else text[:characters] + "[...]\n"
 
 
@@ -59,9 +66,9 @@ def _is_shown(element: Element) -> bool:
     return element.box is not None and element.box[0] >= 0 and element.box[1] >= 0 and element.box[2] > 0 and element.box[3] > 0
 
 
-def _line(element: Element) -> str:
+def _line(element: Element, units: Callable[[Box], Box]) -> str:
     assert element.box is not None
-    left, top, width, height = (round(number) for number in element.box)
+    left, top, width, height = units(element.box)
     value = one_line(element.value)
     if not value:
         value = '""'

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, get_args
 
 from stepladder.agents import history, ui_tars_prompt
 from stepladder.agents.coordinates import Coordinates, RelativeCoordinates, ResizedCoordinates
 from stepladder.agents.options import check_choice, check_count
-from stepladder.agents.replies import one_action, write_reply
+from stepladder.agents.replies import SeveralActionsAgent, write_past
 from stepladder.agents.step_history import notes
 from stepladder.agents.tool_call import split_thought
 from stepladder.agents.ui_tars_actions import Wording, read_actions, write_calls
@@ -41,7 +42,7 @@ _MARKUP = ("<think>", "</think>", "<thinking>", "</thinking>")
 UI_TARS_PICTURE = ResizedCoordinates(factor=28, min_pixels=100 * 28 * 28, max_pixels=16384 * 28 * 28)
 
 
-class UITARSAgent:
+class UITARSAgent(SeveralActionsAgent):
     """What the three versions share. `screenshots` is the number of pictures in a prompt, the current one included; the replies to
     older ones stay. `thought` asks for a thought, `language` is that of the thought, `notches` how far `scroll` goes. Raises
     ValueError for options out of range."""
@@ -83,7 +84,7 @@ class UITARSAgent:
         for index, step in enumerate(steps):
             if index >= first:
                 messages.append(history.user_message(step.observation, notes(steps, index, step.observation)))
-            messages.append(history.assistant_message(step, self._reply))
+            messages.append(history.assistant_message(step, partial(write_past, self)))
         messages.append(history.user_message(observation, notes(steps, len(steps), observation)))
         return tuple(messages)
 
@@ -100,10 +101,6 @@ class UITARSAgent:
     #: Whether the prompt says that `finished` takes a content.
     answers = True
 
-    def parse(self, text: str, observation: Observation) -> tuple[str, Action]:
-        """(thought, action) of a reply with one action. Raises ParseError and nothing else."""
-        return one_action(*self.parse_several(text, observation))
-
     def parse_several(self, text: str, observation: Observation) -> tuple[str, tuple[Action, ...]]:
         """(thought, actions) of a reply. Raises ParseError and nothing else."""
         reasoning, begin = _read_block(text)
@@ -113,10 +110,6 @@ class UITARSAgent:
         thought = _read_thought(reasoning, text[begin : found.start()])
         calls = read_calls(text, found.end())
         return thought, read_actions(calls, self.wording, self.coordinates, observation.screenshot)
-
-    def format(self, thought: str, action: Action, observation: Observation) -> str:
-        """The reply that says `action`. Raises ValueError for an action or a thought that cannot be written in this dialect."""
-        return self.format_several(thought, (action,), observation)
 
     def format_several(self, thought: str, actions: Sequence[Action], observation: Observation) -> str:
         """The reply that says `actions`. Raises ValueError for what cannot be said."""
@@ -139,9 +132,6 @@ class UITARSAgent:
             return block + (f"Thought: {summary}\n" if summary else "")
         written = "\n".join(part for part in (reasoning, summary) if part)
         return f"Thought: {written}\n" if written else ""
-
-    def _reply(self, step: Step) -> str:
-        return "" if step.action is None else write_reply(self, step.thought, step.actions, step.observation)
 
 
 class UITARS1Agent(UITARSAgent):

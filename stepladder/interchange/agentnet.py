@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.agents.code_coordinates import Shares
+from stepladder.agents.markdown_code import WAIT_SECONDS
 from stepladder.agents.markdown_reply import Sections
-from stepladder.agents.opencua import WAIT_SECONDS, WORDS
+from stepladder.agents.opencua import WORDS
 from stepladder.agents.places import Places
 from stepladder.agents.pyautogui_calls import read_actions, write_actions
 from stepladder.interchange.folder import ConvertError, TrajectoryFolder

@@ -17,7 +17,8 @@ from typing import Any
 
 from stepladder.agents.computer_13 import Computer13Agent
 from stepladder.agents.coordinates import AbsoluteCoordinates
-from stepladder.agents.osworld_pyautogui import WAIT_SECONDS, WORDS
+from stepladder.agents.osworld_agent import WAIT_SECONDS
+from stepladder.agents.osworld_pyautogui import WORDS
 from stepladder.agents.places import Places
 from stepladder.agents.pyautogui_calls import read_actions, write_actions
 from stepladder.agents.replies import read_reply

@@ -66,12 +66,19 @@ class _Open:
 
 @dataclass
 class Merger:
-    """Takes events in the order of their time, and gives the actions that are over."""
+    """Takes events in the order of their time, and gives the actions that are over. A text is over `text_pause` seconds after its
+    last character."""
 
+    text_pause: float = TEXT_PAUSE
     _held: list[str] = field(default_factory=list)
     _used: bool = False
     _pressed: InputEvent | None = None
     _open: _Open | None = None
+
+    @property
+    def pending(self) -> Action | None:
+        """The action that may still go on."""
+        return None if self._open is None else self._open.action
 
     def take(self, event: InputEvent) -> Iterator[Deed]:
         """The actions that are known to be over, now that `event` has come."""
@@ -110,7 +117,7 @@ class Merger:
         if event.text and not modifiers:
             if text is None:
                 yield from self.finish()
-                text = self._open = _Open(Action("type"), event.time, event.time, TEXT_PAUSE)
+                text = self._open = _Open(Action("type"), event.time, event.time, self.text_pause)
             text.action = Action("type", text=text.action.text + event.text)
             text.ended = event.time
         elif event.key == "backspace" and not self._held and text is not None and text.action.text:

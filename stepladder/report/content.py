@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from stepladder.codec import to_json
 from stepladder.images import ImageStore
+from stepladder.report.breakdown import DomainRow, domain_rows, feasible_rates, overall_row, repeats_of
 from stepladder.results import Result
-from stepladder.stats import Rate
+from stepladder.stats import Rate, Repeats
 from stepladder.types import Trajectory
 
 
@@ -44,7 +46,7 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`rungs` in the order of training; the last one is the headline. `baselines` by name ("random", "idle", "oracle").
+    """`rungs` in the order of training; the last one is the headline. `baselines` by name ("random", "idle", "give_up", "oracle").
 
     `perception` is question kind -> condition ("known", "held-out words", ...) -> rate. `phases` are seconds by stage, in
     order. `about` is small print: name -> text (machine, versions, commit). Film strips need `images`.
@@ -75,7 +77,15 @@ def report_json(data: Report) -> dict[str, Any]:
         "title": data.title,
         "summary": data.summary,
         "tasks": list(data.tasks),
-        "rungs": [{"rung": rung.name, **_result_json(rung.result), "seconds": rung.seconds} for rung in data.rungs],
+        "rungs": [
+            {
+                "rung": rung.name,
+                **_result_json(rung.result),
+                **_against_json(rung.result, data.baselines),
+                "seconds": rung.seconds,
+            }
+            for rung in data.rungs
+        ],
         "baselines": {name: _result_json(result) for name, result in data.baselines.items()},
         "perception": {kind: {name: to_json(rate) for name, rate in row.items()} for kind, row in data.perception.items()},
         "phases": dict(data.phases),
@@ -85,6 +95,8 @@ def report_json(data: Report) -> dict[str, Any]:
 
 
 def _result_json(result: Result) -> dict[str, Any]:
+    rates = feasible_rates(result)
+    repeats = repeats_of(result)
     return {
         "success": result.rate,
         "low": result.low,
@@ -93,6 +105,12 @@ def _result_json(result: Result) -> dict[str, Any]:
         "confidence": result.confidence,
         "interval": "Wilson interval of the pooled rate",
         "trials": result.trials,
+        "turns": result.turns,
+        "actions": result.actions,
+        "reward": result.reward,
+        "feasible": None if rates is None else _rate_json(rates[0]),
+        "infeasible": None if rates is None else _rate_json(rates[1]),
+        "repeats": None if repeats is None else _repeats_json(repeats),
         "task_low": result.task_low,
         "task_high": result.task_high,
         "missing": dict(result.missing),
@@ -111,10 +129,47 @@ def _result_json(result: Result) -> dict[str, Any]:
                 "errors": dict(part.errors),
                 "statuses": dict(part.statuses),
                 "steps": part.steps,
+                "actions": part.actions,
+                "reward": part.reward,
                 "seconds": part.seconds,
+                "domain": part.domain,
+                "infeasible": part.infeasible,
             }
             for part in result.tasks
         },
+    }
+
+
+def _against_json(result: Result, baselines: Mapping[str, Result]) -> dict[str, Any]:
+    return {
+        "domains": {row.domain: _domain_json(row) for row in domain_rows(result, baselines)},
+        "against_baseline": _domain_json(overall_row(result, baselines)),
+    }
+
+
+def _domain_json(row: DomainRow) -> dict[str, Any]:
+    return {
+        "tasks": row.tasks,
+        **_rate_json(row.rate),
+        "baseline": row.baseline,
+        "baseline_success": row.baseline_rate,
+        "compared": row.compared,
+        "difference": row.difference,
+        "p": row.p,
+        "p_holm": row.adjusted,
+    }
+
+
+def _rate_json(rate: Rate) -> dict[str, Any]:
+    return {"success": rate.rate, "low": rate.low, "high": rate.high, "n": rate.n, "successes": rate.successes}
+
+
+def _repeats_json(repeats: Repeats) -> dict[str, Any]:
+    """`n` of each is the number of starts."""
+    tables = {"pass_at_k": repeats.pass_at, "pass_hat_k": repeats.pass_hat}
+    return {
+        **{name: {k: dataclasses.asdict(mean) for k, mean in table.items()} for name, table in tables.items()},
+        "flip_rate": dataclasses.asdict(repeats.flips),
     }
 
 

@@ -6,20 +6,13 @@ import base64
 from collections.abc import Iterator, Mapping
 from html import escape
 
+from stepladder.report.breakdown import feasible_rates
 from stepladder.report.content import Report, Strip
 from stepladder.report.figures import curve_svg
 from stepladder.report.frames import frames, outcome
+from stepladder.report.sections import domains_section, facts_section, marks, repeats_section
 from stepladder.report.style import CSS
-from stepladder.report.words import (
-    BASELINE_NAMES,
-    duration,
-    errors_of,
-    interval,
-    measured_on,
-    missing_words,
-    percent,
-    readable,
-)
+from stepladder.report.words import BASELINE_NAMES, duration, errors_of, interval, missing_words, percent, readable
 from stepladder.results import Result, TaskResult
 
 #: What a baseline looks like on a task's line; one without a mark has only its number.
@@ -31,7 +24,10 @@ def html_page(data: Report) -> str:
     parts = [
         f'<p class="kicker">Stepladder report</p><h1>{escape(data.title)}</h1><p class="lede">{escape(data.summary)}</p>',
         *_headline(data),
+        *facts_section(data),
+        *domains_section(data),
         *_tasks(data),
+        *repeats_section(data),
         *_curves(data),
         *_perception(data),
         *_phases(data),
@@ -60,24 +56,14 @@ def _headline(data: Report) -> Iterator[str]:
         f"<p>of {last.n:,} episodes succeed<br><span class='note'>{interval(last)}</span></p></div>"
         f'<div><table class="ladder"><tbody>{"".join(rows)}</tbody></table></div></section>'
     )
-    yield f'<p class="note">{escape(measured_on(data))}</p>'
 
 
 def _ladder_row(name: str, result: Result, kind: str) -> str:
     low_high = "" if result.n == 0 else f"{percent(result.low, 0)} to {percent(result.high, 0)}"
-    marks = _marks(result.low, result.high, result.rate) if result.n else ""
+    line = marks(result.low, result.high, result.rate) if result.n else ""
     return (
-        f'<tr class="{kind}"><th>{escape(name)}</th><td class="wide"><span class="plot">{marks}</span></td>'
+        f'<tr class="{kind}"><th>{escape(name)}</th><td class="wide"><span class="plot">{line}</span></td>'
         f'<td class="num strong">{percent(result.rate)}</td><td class="num faint extra">{low_high}</td></tr>'
-    )
-
-
-def _marks(low: float, high: float, rate: float | None, kind: str = "dot") -> str:
-    if rate is None:
-        return ""
-    return (
-        f'<i class="span" style="left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%"></i>'
-        f'<i class="{kind}" style="left:{100 * rate:.2f}%"></i>'
     )
 
 
@@ -91,17 +77,18 @@ def _tasks(data: Report) -> Iterator[str]:
     order = sorted(data.tasks, key=lambda task: (-(_rate(headline, task) or 0.0), task))
     rows = []
     for task in order:
-        marks = "".join(
+        others = "".join(
             f'<i class="{kind}" style="left:{100 * rate:.2f}%" title="{escape(name)}: {percent(rate)}"></i>'
             for name, by_task, kind in columns
             if kind and (rate := _rate(by_task, task)) is not None
         )
         part = headline.get(task)
-        main = _marks(part.low, part.high, part.rate) if part is not None and part.n else ""
+        main = marks(part.low, part.high, part.rate) if part is not None and part.n else ""
         cells = "".join(f'<td class="num faint extra">{percent(_rate(by_task, task), 0)}</td>' for _, by_task, _ in columns)
         count = f"{part.n}{_missing_mark(part)}" if part is not None else "–"
+        cannot = ' <span class="faint small">infeasible</span>' if part is not None and part.infeasible else ""
         rows.append(
-            f'<tr><th>{escape(task)}</th><td class="wide"><span class="plot">{marks}{main}</span></td>'
+            f'<tr><th>{escape(task)}{cannot}</th><td class="wide"><span class="plot">{others}{main}</span></td>'
             f'<td class="num strong">{percent(_rate(headline, task), 0)}</td>{cells}<td class="num faint extra">{count}</td></tr>'
         )
     heads = "".join(f'<th class="num extra">{escape(name)}</th>' for name, _, _ in columns)
@@ -239,17 +226,37 @@ def _small_print(data: Report) -> Iterator[str]:
     yield (
         '<p class="note">Intervals are Wilson intervals of the pooled rate: what other seeds of these very tasks would give. '
         "“Other tasks” resamples whole tasks: what other tasks of this kind would give. Episodes in which the environment "
-        "failed are listed as missing and are no part of any rate.</p>"
+        "failed are listed as missing and are no part of any rate. Turns and actions are means over episodes; a turn is a look "
+        "and a reply, and may hold several actions.</p>"
     )
+    split = any(part.infeasible for _, result in results for part in result.tasks)
+    heads = ["Success", "95 %", "Other tasks", *(["Without infeasible"] if split else []), "n", "Seeds", "Turns", "Actions"]
     rows = "".join(
-        f'<tr><th>{escape(name)}</th><td class="num">{percent(result.rate)}</td><td class="num">{percent(result.low)} to '
-        f'{percent(result.high)}</td><td class="num">{percent(result.task_low)} to {percent(result.task_high)}</td>'
-        f'<td class="num">{result.n:,}</td><td>{escape(missing_words(result.missing) or "none")}</td></tr>'
+        f"<tr><th>{escape(name)}</th>{_cells('td', _figures_of(result, split))}"
+        f"<td>{escape(missing_words(result.missing) or 'none')}</td></tr>"
         for name, result in results
     )
     yield (
-        '<div class="scroll"><table class="small"><thead><tr><th></th><th class="num">Success</th><th class="num">95 %</th>'
-        f'<th class="num">Other tasks</th><th class="num">n</th><th>Missing</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<div class="scroll"><table class="small"><thead><tr><th></th>{_cells("th", heads)}'
+        f"<th>Missing</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
     if data.about:
         yield "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in data.about.items()) + "</dl>"
+
+
+def _figures_of(result: Result, split: bool) -> list[str]:
+    rates = feasible_rates(result)
+    return [
+        percent(result.rate),
+        f"{percent(result.low)} to {percent(result.high)}",
+        f"{percent(result.task_low)} to {percent(result.task_high)}",
+        *([percent(result.rate if rates is None else rates[0].rate)] if split else []),
+        f"{result.n:,}",
+        f"{len(result.seeds)}",
+        f"{result.turns:.1f}",
+        f"{result.actions:.1f}",
+    ]
+
+
+def _cells(tag: str, texts: list[str]) -> str:
+    return "".join(f'<{tag} class="num">{text}</{tag}>' for text in texts)

@@ -6,11 +6,28 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from stepladder.report.breakdown import DomainRow, domain_rows, overall_row, repeats_of
 from stepladder.report.content import Report
 from stepladder.report.figures import curve_svg
 from stepladder.report.frames import film_strip, frames, outcome
-from stepladder.report.words import BASELINE_NAMES, duration, errors_of, interval, measured_on, missing_words, percent, readable
+from stepladder.report.words import (
+    BASELINE_NAMES,
+    DOMAIN_NOTE,
+    REPEATS_NOTE,
+    duration,
+    errors_of,
+    facts,
+    flips_in_words,
+    interval,
+    missing_words,
+    percent,
+    points,
+    probability,
+    readable,
+    repeats_curve,
+)
 from stepladder.results import Result
+from stepladder.stats import Mean
 
 PICTURES = "report_files"
 
@@ -20,7 +37,8 @@ def write_markdown(directory: Path, data: Report) -> None:
     pictures = directory / PICTURES
     shutil.rmtree(pictures, ignore_errors=True)
     pictures.mkdir()
-    blocks = [f"# {data.title}", data.summary, *_headline(data), *_tasks(data), *_curves(data, pictures)]
+    blocks = [f"# {data.title}", data.summary, *_headline(data), *_domains(data), *_tasks(data), *_repeats(data, pictures)]
+    blocks += _curves(data, pictures)
     blocks += [*_perception(data), *_phases(data), *_strips(data, pictures), *_missing(data), *_small_print(data)]
     (directory / "report.md").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
 
@@ -29,14 +47,14 @@ def _headline(data: Report) -> Iterator[str]:
     if data.rungs:
         last = data.rungs[-1].result
         yield f"**{percent(last.rate)}** of {last.n:,} episodes succeed ({interval(last)})."
-        yield measured_on(data)
+        yield "\n".join(f"- **{name}:** {text}" for name, text in facts(data))
         rows = [(readable(rung.name), rung.result) for rung in data.rungs]
         yield _results([*rows, *((BASELINE_NAMES.get(name, name), result) for name, result in data.baselines.items())])
 
 
 def _results(rows: list[tuple[str, Result]]) -> str:
     return table(
-        ["", "success", "95 % interval", "over other tasks", "n", "missing"],
+        ["", "success", "95 % interval", "over other tasks", "n", "seeds", "turns", "actions", "missing"],
         [
             [
                 name,
@@ -44,11 +62,63 @@ def _results(rows: list[tuple[str, Result]]) -> str:
                 f"{percent(result.low)} to {percent(result.high)}",
                 f"{percent(result.task_low)} to {percent(result.task_high)}",
                 f"{result.n}",
+                f"{len(result.seeds)}",
+                f"{result.turns:.1f}",
+                f"{result.actions:.1f}",
                 missing_words(result.missing) or "none",
             ]
             for name, result in rows
         ],
     )
+
+
+def _domains(data: Report) -> Iterator[str]:
+    if not data.rungs:
+        return
+    result = data.rungs[-1].result
+    rows = domain_rows(result, data.baselines)
+    if rows:
+        yield f"## Each domain\n\n{DOMAIN_NOTE}"
+        yield table(
+            ["domain", "tasks", "success", "95 % interval", "n", "best trivial baseline", "difference", "p"],
+            [_domain(row) for row in (*rows, *([overall_row(result, data.baselines)] if len(rows) > 1 else []))],
+        )
+
+
+def _domain(row: DomainRow) -> list[str]:
+    best = "–" if row.baseline is None else f"{BASELINE_NAMES[row.baseline]} {percent(row.baseline_rate)}"
+    return [
+        row.domain,
+        f"{row.tasks}",
+        percent(row.rate.rate),
+        f"{percent(row.rate.low)} to {percent(row.rate.high)}" if row.rate.n else "–",
+        f"{row.rate.n}",
+        best,
+        points(row.difference),
+        probability(row.p if row.adjusted is None else row.adjusted),
+    ]
+
+
+def _repeats(data: Report, pictures: Path) -> Iterator[str]:
+    repeats = repeats_of(data.rungs[-1].result) if data.rungs else None
+    if repeats is None:
+        return
+    curve = repeats_curve(repeats)
+    path = pictures / "repeats.svg"
+    path.write_text(curve_svg(curve, themed=False), encoding="utf-8")
+    yield f"## Repeats\n\n{REPEATS_NOTE}\n\n{flips_in_words(repeats)}"
+    yield table(
+        ["k", "pass@k", "interval", "pass^k", "interval", "starts"],
+        [
+            [k, *(cell for one in (at, repeats.pass_hat[k]) for cell in (percent(one.mean), _span(one))), f"{at.n}"]
+            for k, at in repeats.pass_at.items()
+        ],
+    )
+    yield f"![{curve.title}]({PICTURES}/{path.name})"
+
+
+def _span(mean: Mean) -> str:
+    return f"{percent(mean.low)} to {percent(mean.high)}"
 
 
 def _tasks(data: Report) -> Iterator[str]:
@@ -63,7 +133,8 @@ def _tasks(data: Report) -> Iterator[str]:
         first = by_task[0].get(task)
         low_high = f"{percent(first.low, 0)} to {percent(first.high, 0)}" if first is not None and first.n else "–"
         rates = [percent(parts[task].rate if task in parts else None, 0) for parts in by_task]
-        rows.append([f"`{task}`", rates[0], low_high, *rates[1:], str(first.n) if first is not None else "–"])
+        name = f"`{task}`{' (infeasible)' if first is not None and first.infeasible else ''}"
+        rows.append([name, rates[0], low_high, *rates[1:], str(first.n) if first is not None else "–"])
     yield "## Each task"
     yield table(["task", columns[0][0], "95 % interval", *(name for name, _ in columns[1:]), "n"], rows)
 
@@ -124,7 +195,7 @@ def _small_print(data: Report) -> Iterator[str]:
     yield (
         "## Small print\n\nIntervals are Wilson intervals of the pooled rate: what other seeds of these very tasks would give. "
         "“Over other tasks” resamples whole tasks. Episodes in which the environment failed are listed as missing and are no "
-        "part of any rate."
+        "part of any rate. Turns and actions are means over episodes; a turn is a look and a reply, and may hold several actions."
     )
     if data.about:
         yield "\n".join(f"- {name}: {text}" for name, text in data.about.items())

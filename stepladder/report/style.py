@@ -45,7 +45,7 @@ thead th { color: var(--muted); font-size: .8rem; vertical-align: bottom; paddin
 td, th { padding: .22rem .9rem .22rem 0; } td:last-child, th:last-child { padding-right: 0; }
 tbody tr:hover { background: var(--wash); }
 .num { text-align: right; white-space: nowrap; } .faint { color: var(--muted); } .strong { font-weight: 600; }
-.wide { width: 45%; min-width: 15rem; } .ladder td.wide { width: 55%; }
+.wide { width: 45%; min-width: 15rem; } .line { width: 26%; } .ladder td.wide { width: 55%; }
 .legend { display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; margin: .8rem 0 0; padding: 0; list-style: none; }
 .legend .plot { display: inline-block; min-width: 1.6rem; width: 1.6rem; height: .8rem; margin-right: .45rem;
   vertical-align: middle; }
@@ -66,6 +66,8 @@ tbody tr:hover { background: var(--wash); }
 .frames em { display: block; margin-top: .15rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.4rem; font-size: .86rem; margin: 1rem 0; }
 dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }
+.facts { margin: 1.8rem 0 0; padding-top: 1.1rem; border-top: 1px solid var(--rule); font-size: .92rem; }
+tfoot td, tfoot th { border-top: 1px solid var(--rule); padding-top: .4rem; }
 @media (max-width: 44rem) {
   main { padding: 2rem 1.1rem 4rem; } .headline { grid-template-columns: 1fr; gap: 1.4rem; } .figure { font-size: 3.8rem; }
   h2 { margin-top: 3rem; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }

@@ -57,6 +57,14 @@ class WeightedReward:
                 raise ConfigError(f"reward {name!r} does not say which term is weighted; give it an attribute `main`")
             self._rewards.append((name, weight, main, reward))
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """What each main term counts in `reward`."""
+        found: dict[str, float] = {}
+        for _, weight, main, _ in self._rewards:
+            found[main] = found.get(main, 0.0) + weight
+        return found
+
     def __call__(self, group: list[Trajectory]) -> list[dict[str, float]]:
         by_reward = [reward(group) for _, _, _, reward in self._rewards]
         return [self._join(list(parts)) for parts in zip(*by_reward, strict=True)]

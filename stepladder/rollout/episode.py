@@ -11,16 +11,17 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from stepladder.agents.replies import read_reply
+from stepladder.agents.replies import read_completion
 from stepladder.interfaces import Agent, ContextFull, Environment, EnvironmentFailure, EnvironmentTimeout, ParseError, Policy
 from stepladder.types import Action, Limits, Observation, Sampling, Status, Step, Task, Trajectory
 
 T = TypeVar("T")
-Watch = Callable[[Environment, Observation], Awaitable[None]]
+#: Called with the environment, what it shows, and the turns so far.
+Watch = Callable[[Environment, Observation, Sequence[Step]], Awaitable[None]]
 _logger = logging.getLogger(__name__)
 
 
@@ -72,8 +73,65 @@ class _Progress:
     task: Task
     steps: list[Step] = field(default_factory=list)
     observation: Observation | None = None
-    tokens: int = 0
     parse_errors: int = 0
+
+
+class Actor(Protocol):
+    """Who decides in an episode what is done: a policy that is asked in an agent's words, a person, or both in turn."""
+
+    @property
+    def name(self) -> str:
+        """The policy of the trajectory."""
+
+    @property
+    def dialect(self) -> str:
+        """The name of the trajectory's agent; empty where nothing is said in words."""
+
+    async def turn(self, task: Task, steps: Sequence[Step], observation: Observation) -> Step | Status:
+        """The next turn, at `observation` and not carried out yet; a step without an action is a reply that could not be read. Or
+        the status with which the episode is over. Raises EnvironmentFailure when it had to ask the environment, which broke."""
+
+
+@dataclass(frozen=True)
+class PolicyActor:
+    """`policy`, asked in the words of `agent`. The agent's stop strings are added to those of `sampling`. With `sampling.seed` set,
+    every step samples with its own seed, derived from it, `seeded_by` and the step's number. An episode's replies have at most
+    `max_tokens` tokens together."""
+
+    agent: Agent
+    policy: Policy
+    sampling: Sampling
+    max_tokens: int | None = None
+    seeded_by: tuple[object, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """See `Actor.name`."""
+        return self.policy.name
+
+    @property
+    def dialect(self) -> str:
+        """See `Actor.dialect`."""
+        return self.agent.name
+
+    async def turn(self, task: Task, steps: Sequence[Step], observation: Observation) -> Step | Status:
+        """See `Actor.turn`."""
+        sampling = self.sampling
+        stop = (*sampling.stop, *(text for text in self.agent.stop if text not in sampling.stop))
+        sampling = replace(sampling, stop=stop, seed=_derive(sampling.seed, *self.seeded_by, len(steps)))
+        if self.max_tokens is not None:
+            sampling = replace(sampling, max_tokens=min(sampling.max_tokens, self.max_tokens - _sampled_tokens(steps)))
+        started = time.perf_counter()
+        try:
+            prompt, completion = await self.policy.generate(self.agent.prompt(task, steps, observation), sampling)
+        except ContextFull:
+            return "context_full"
+        step = Step(observation, prompt=prompt, completion=completion, seconds={"policy": time.perf_counter() - started})
+        try:
+            thought, actions = read_completion(self.agent, completion, observation)
+        except ParseError as error:
+            return replace(step, error=str(error))
+        return replace(step, action=actions[0], more=actions[1:], thought=thought)
 
 
 async def run_episode(
@@ -89,13 +147,27 @@ async def run_episode(
     index: int = 0,
     watch: Watch | None = None,
 ) -> Trajectory:
-    """Play `task` once from the state that `seed` names and grade the state reached.
+    """Play `task` once from the state that `seed` names and grade the state reached; see `PolicyActor` for who acts and
+    `act_out` for everything else."""
+    actor = PolicyActor(agent, policy, sampling, limits.max_tokens, (task.id, seed, index))
+    return await act_out(environment, actor, task, seed, limits=limits, group=group, index=index, watch=watch)
 
-    The agent's stop strings are added to those of `sampling`. With `sampling.seed` set, every step samples with its own seed,
-    derived from it, the task, `seed`, `index` and the step's number. `watch` is called with the environment and every observation
-    before the policy is asked.
+
+async def act_out(
+    environment: Environment,
+    actor: Actor,
+    task: Task,
+    seed: int,
+    *,
+    limits: Limits,
+    group: str = "",
+    index: int = 0,
+    watch: Watch | None = None,
+) -> Trajectory:
+    """Let `actor` play `task` once from the state that `seed` names and grade the state reached.
+
+    `watch` is called with the environment, every observation and the turns so far before the actor is asked.
     """
-    sampling = replace(sampling, stop=(*sampling.stop, *(text for text in agent.stop if text not in sampling.stop)))
     deadlines = Deadlines(limits)
     progress = _Progress(task)
     reward, error, status = None, None, None
@@ -107,17 +179,19 @@ async def run_episode(
         while status is None:
             status = _exhausted(progress, limits)
             if status is None:
-                if watch is not None and progress.observation is not None:
-                    await deadlines.call("watch", watch(environment, progress.observation))
-                step_seed = _derive(sampling.seed, task.id, seed, index, len(progress.steps))
-                status = await _step(progress, environment, agent, policy, replace(sampling, seed=step_seed), limits, deadlines)
+                observation = progress.observation
+                assert observation is not None
+                if watch is not None:
+                    await deadlines.call("watch", watch(environment, observation, progress.steps))
+                turn = await actor.turn(progress.task, progress.steps, observation)
+                status = turn if isinstance(turn, str) else await _carry_out(progress, environment, turn, limits, deadlines)
         reward = float(await deadlines.call("evaluate", environment.evaluate(), extra=own_time(environment, limits, "evaluate")))
     except EnvironmentTimeout as failure:
         status, error = "timeout", str(failure)
     except EnvironmentFailure as failure:
         status, error = "env_error", str(failure)
     return Trajectory(
-        id=episode_id(task.id, seed, group or policy.name, index),
+        id=episode_id(task.id, seed, group or actor.name, index),
         task=progress.task,
         steps=tuple(progress.steps),
         final=progress.observation,
@@ -126,8 +200,8 @@ async def run_episode(
         group=group,
         index=index,
         seed=seed,
-        agent=agent.name,
-        policy=policy.name,
+        agent=actor.dialect,
+        policy=actor.name,
         error=error,
     )
 
@@ -137,38 +211,19 @@ def episode_id(task: str, seed: int, group: str, index: int) -> str:
     return f"{task}-{seed}-{group}-{index}"
 
 
-async def _step(
-    progress: _Progress,
-    environment: Environment,
-    agent: Agent,
-    policy: Policy,
-    sampling: Sampling,
-    limits: Limits,
-    deadlines: Deadlines,
+async def _carry_out(
+    progress: _Progress, environment: Environment, step: Step, limits: Limits, deadlines: Deadlines
 ) -> Status | None:
-    """One turn; the status if it was the last one. The turn is recorded before the environment acts, so that a failure keeps it."""
-    observation = progress.observation
-    assert observation is not None
-    if limits.max_tokens is not None:
-        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, limits.max_tokens - progress.tokens))
-    started = time.perf_counter()
-    try:
-        prompt, completion = await policy.generate(agent.prompt(progress.task, progress.steps, observation), sampling)
-    except ContextFull:
-        return "context_full"
-    step = Step(observation, prompt=prompt, completion=completion, seconds={"policy": time.perf_counter() - started})
-    progress.tokens += 0 if completion.tokens is None else len(completion.tokens)
-    try:
-        thought, actions = read_reply(agent, completion.text, observation)
-    except ParseError as error:
-        progress.steps.append(replace(step, error=str(error)))
+    """Do what was decided; the status if it was the last turn. The turn is recorded before the environment acts, so that a failure
+    keeps it."""
+    progress.steps.append(step)
+    if step.action is None:
         progress.parse_errors += 1
         return "parse_error" if progress.parse_errors >= limits.max_parse_errors else None
     progress.parse_errors = 0
-    progress.steps.append(replace(step, action=actions[0], more=actions[1:], thought=thought))
     started = time.perf_counter()
     said, status = [], None
-    for action in actions:
+    for action in step.actions:
         progress.observation = shown = await deadlines.call("step", environment.step(action), extra=action.seconds)
         said.append(shown.text)
         if len(said) > 1:
@@ -178,7 +233,7 @@ async def _step(
             break
     seconds = {**step.seconds, "environment": time.perf_counter() - started}
     # What stands after the end of the episode was not done.
-    progress.steps[-1] = replace(progress.steps[-1], more=actions[1 : len(said)], seconds=seconds)
+    progress.steps[-1] = replace(step, more=step.actions[1 : len(said)], seconds=seconds)
     return status
 
 
@@ -191,9 +246,13 @@ def _ended(action: Action, observation: Observation) -> Status | None:
 def _exhausted(progress: _Progress, limits: Limits) -> Status | None:
     if len(progress.steps) >= (progress.task.max_steps if limits.max_steps is None else limits.max_steps):
         return "max_steps"
-    if limits.max_tokens is not None and progress.tokens >= limits.max_tokens:
+    if limits.max_tokens is not None and _sampled_tokens(progress.steps) >= limits.max_tokens:
         return "max_tokens"
     return None
+
+
+def _sampled_tokens(steps: Sequence[Step]) -> int:
+    return sum(len(step.completion.tokens) for step in steps if step.completion is not None and step.completion.tokens is not None)
 
 
 def _derive(seed: int | None, *parts: object) -> int | None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from stepladder.interfaces import Agent, Environment, Policy
 from stepladder.rollout.by_task import ByTask
 from stepladder.rollout.episode import Watch, episode_id, run_episode
+from stepladder.rollout.live import LiveScreens, watched
 from stepladder.rollout.pool import EnvironmentPool
 from stepladder.types import Limits, Sampling, Task, Trajectory
 
@@ -52,22 +53,25 @@ async def run_many(
     retries: int = 2,
     on_trajectory: Callable[[Trajectory], None] = _ignore,
     watch: Watch | None = None,
+    live: LiveScreens | None = None,
 ) -> list[Trajectory]:
-    """The trajectories of `jobs`, in the order of the jobs; see `run_episode` for `watch` and `play_many` for everything else."""
+    """The trajectories of `jobs`, in the order of the jobs; see `run_episode` for `watch` and `play_many` for everything else. With
+    `live`, other processes can look on."""
 
     async def play(environment: Environment, job: EpisodeJob) -> Trajectory:
-        return await run_episode(
-            environment,
-            agent,
-            policy,
-            job.task,
-            job.seed,
-            sampling=sampling,
-            limits=limits,
-            group=job.group,
-            index=job.index,
-            watch=watch,
-        )
+        with watched(live, job.task, job.seed, job.identifier, policy.name, watch) as watching:
+            return await run_episode(
+                environment,
+                agent,
+                policy,
+                job.task,
+                job.seed,
+                sampling=sampling,
+                limits=limits,
+                group=job.group,
+                index=job.index,
+                watch=watching,
+            )
 
     return await play_many(jobs, pool, play, failed=_environment_failed, retries=retries, on_result=on_trajectory)
 

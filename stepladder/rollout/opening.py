@@ -42,19 +42,25 @@ async def open_environments(
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:
     """Raises ConfigError that names the nearest option for one that environment `name` does not have (law 10)."""
+    known = known_options(name)
+    for option in options:
+        if known is not None and option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known)) or 'none'}"
+            raise ConfigError(f"environment {name!r} has no option {option!r}; {hint}")
+
+
+def known_options(name: str) -> set[str] | None:
+    """The options that environment `name` has; None where it takes whatever it is given. Raises PluginError."""
     kind = environment_class(name)
     parameters = list(inspect.signature(kind).parameters.values())[1:]  # the first one is the image store
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
+        return None
     known = {parameter.name for parameter in parameters}
     if hasattr(kind, "create_many"):
         own = inspect.signature(kind.create_many).parameters.values()
         known |= {parameter.name for parameter in own if parameter.kind is parameter.KEYWORD_ONLY}
-    for option in options:
-        if option not in known:
-            near = difflib.get_close_matches(option, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known)) or 'none'}"
-            raise ConfigError(f"environment {name!r} has no option {option!r}; {hint}")
+    return known
 
 
 async def close_environments(environments: Sequence[Environment], deadline: float = 30.0) -> None:

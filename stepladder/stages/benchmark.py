@@ -12,42 +12,44 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stepladder.agents import agent_class
-from stepladder.agents.replies import read_reply, write_reply
+from stepladder.agents.replies import read_completion, write_reply
+from stepladder.agents.setup import AgentSetup, Given, set_up
 from stepladder.benchmarks import agentnet, screenspot
 from stepladder.benchmarks.summary import agentnet_result, screenspot_result
 from stepladder.config import ConfigError, to_dict
 from stepladder.images import ImageStore
-from stepladder.interfaces import Agent, ContextFull, ParseError
+from stepladder.interfaces import Agent, ContextFull, ParseError, Policy
 from stepladder.progress import Progress
 from stepladder.run import Run, write_json
-from stepladder.stages.policies import ApiOptions, open_policy
+from stepladder.stages.policies import QWEN_DIALECT, ApiOptions, agent_setup, check_policy, open_policy
 from stepladder.tasks import task_set_hash
-from stepladder.types import Observation, Sampling, Step, Task
+from stepladder.types import Completion, Observation, Sampling, Step, Task
 
 GOLD = "gold"
 FREE = tuple(f"api.{name}" for name in ApiOptions.FREE)
 REPLIES, RESULT = "replies.jsonl", "result.json"
-Answer = Callable[["Question"], Awaitable[str]]
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """`benchmark` is "agentnet" or "screenspot", `folder` its files. `policy` answers in the dialect `agent` (None: that of the
-    checkpoint, or for the recorded answers one that can say all of them); "gold" gives the recorded answers, which shows what the
-    dialect itself loses. `concurrency` questions are asked at a time. With `compat` scores are those of the published evaluator,
-    oddities included (`benchmarks.agentnet_score`). Only the first `limit` questions are asked (None: all). `api` says how servers
-    are called."""
+    """`benchmark` is "agentnet" or "screenspot", `folder` its files. `policy` answers in `dialect` (None: that of the policy, or
+    for the recorded answers one that can say all of them), whose options are `agent`, and `history` the number of its screenshots;
+    see `EvaluateConfig`. "gold" gives the recorded answers, which shows what the dialect itself loses. `concurrency` questions are
+    asked at a time. With `compat` scores are those of the published evaluator, oddities included (`benchmarks.agentnet_score`).
+    Only the first `limit` questions are asked (None: all). `api` says how servers are called."""
 
     benchmark: str = "agentnet"
     folder: Path = Path()
     policy: str = GOLD
-    agent: str | None = None
+    dialect: str | None = None
+    agent: Mapping[str, Given] = field(default_factory=dict)
+    history: int | None = None
     output: Path = Path("runs/benchmark")
     concurrency: int = 8
     temperature: float = 0.0
@@ -63,11 +65,22 @@ class BenchmarkConfig:
             raise ConfigError(f"benchmark is {self.benchmark!r}; there are agentnet and screenspot")
         if not self.folder.is_dir():
             raise ConfigError(f"folder: {self.folder} is no directory")
+        if self.policy != GOLD:
+            check_policy(self.policy)
         for name in ("concurrency", "max_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.limit is not None and self.limit < 1:
-            raise ConfigError(f"limit is {self.limit}; it must be at least 1, or none")
+        for name in ("limit", "history"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}; it must be at least 1, or none")
+
+    def setup(self) -> AgentSetup:
+        """The agent that is asked, or in whose words the recorded answers are. Raises ConfigError, PluginError."""
+        if self.policy != GOLD:
+            return agent_setup(self.policy, self.dialect, self.agent, self.history)
+        own = "opencua" if self.benchmark == "agentnet" else QWEN_DIALECT
+        return set_up(self.dialect or own, self.agent, history=self.history)
 
 
 @dataclass(frozen=True)
@@ -91,17 +104,19 @@ def main(config: BenchmarkConfig, show: bool = True) -> dict[str, Any]:
     else:
         steps, targets = [], screenspot.load(config.folder, images)
         questions = [Question(one.id, one.task, (), one.observation, screenspot.gold(one)) for one in targets]
-    settings = {**to_dict(config), "questions": _digest(questions)}
+    setup = config.setup()
+    agent = setup.build()
+    settings = {**to_dict(config), "dialect": setup.dialect, "agent": dict(setup.options), "questions": _digest(questions)}
     questions = questions[: config.limit]
     free = ("output", "concurrency", "compat", "limit", *FREE)
     with Run(config.output, settings, {"sampling": config.seed}, may_change=free) as run:
         replies = _read(config.output / REPLIES)
         missing = [question for question in questions if question.id not in replies]
-        with run.phase(f"{len(questions)} questions"), _Asker(config, images) as asker:
+        with run.phase(f"{len(questions)} questions"), _Asker(config, agent, images) as asker:
             if missing:
                 asyncio.run(_ask(asker, missing, config, replies, show))
             actions = {one.id: asker.read(one, replies[one.id]) for one in questions if one.id in replies}
-        about = {"benchmark": config.benchmark, "policy": config.policy, "agent": asker.agent.name, "compat": config.compat}
+        about = {"benchmark": config.benchmark, "policy": config.policy, "agent": agent.name, "compat": config.compat}
         if config.benchmark == "agentnet":
             result = agentnet_result(steps[: config.limit], actions, config.compat)
         else:
@@ -125,18 +140,14 @@ def _digest(questions: Sequence[Question]) -> str:
 class _Asker:
     """Who answers. A context manager: a model is loaded when it is entered."""
 
-    def __init__(self, config: BenchmarkConfig, images: ImageStore) -> None:
-        self.config, self.images = config, images
+    def __init__(self, config: BenchmarkConfig, agent: Agent, images: ImageStore) -> None:
+        self.config, self.agent, self.images = config, agent, images
 
     def __enter__(self) -> _Asker:
-        config = self.config
-        if config.policy == GOLD:
-            self.agent: Agent = agent_class(config.agent or ("opencua" if config.benchmark == "agentnet" else "qwen_vl"))()
-            self._opened = None
-            return self
-        given = None if config.agent is None else agent_class(config.agent)()
-        self._opened = open_policy(config.policy, self.images, given, config.api)
-        self.policy, self.agent = self._opened.__enter__()
+        self._opened: AbstractContextManager[tuple[Policy, Agent]] | None = None
+        if self.config.policy != GOLD:
+            self._opened = open_policy(self.config.policy, self.images, self.agent, self.config.api)
+            self.policy, _ = self._opened.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -149,28 +160,30 @@ class _Asker:
         if close is not None:
             await close()
 
-    async def answer(self, question: Question) -> str:
+    async def answer(self, question: Question) -> Completion:
         """The reply. Raises what the policy raises; a prompt that is too long is answered with nothing."""
         if self._opened is None:
-            return write_reply(self.agent, question.gold.thought, question.gold.actions, question.observation)
+            return Completion(write_reply(self.agent, question.gold.thought, question.gold.actions, question.observation))
         messages = self.agent.prompt(question.task, question.steps, question.observation)
         config = self.config
         sampling = Sampling(config.temperature, 1.0, config.max_tokens, self.agent.stop, config.seed)
         try:
             _, completion = await self.policy.generate(messages, sampling)
         except ContextFull:
-            return ""
-        return completion.text
+            return Completion("")
+        return completion
 
-    def read(self, question: Question, reply: str) -> Any:
+    def read(self, question: Question, reply: Completion) -> Any:
         """The actions of a reply, or the ParseError."""
         try:
-            return read_reply(self.agent, reply, question.observation)[1]
+            return read_completion(self.agent, reply, question.observation)[1]
         except ParseError as error:
             return error
 
 
-async def _ask(asker: _Asker, questions: Sequence[Question], config: BenchmarkConfig, replies: dict[str, str], show: bool) -> None:
+async def _ask(
+    asker: _Asker, questions: Sequence[Question], config: BenchmarkConfig, replies: dict[str, Completion], show: bool
+) -> None:
     waiting = list(reversed(questions))
     started = time.monotonic()
     with (
@@ -187,7 +200,8 @@ async def _ask(asker: _Asker, questions: Sequence[Question], config: BenchmarkCo
                 question = waiting.pop()
                 reply = await asker.answer(question)
                 replies[question.id] = reply
-                file.write(json.dumps({"id": question.id, "reply": reply}, ensure_ascii=False) + "\n")
+                cut = {} if reply.finish == "stop" else {"finish": reply.finish}
+                file.write(json.dumps({"id": question.id, "reply": reply.text, **cut}, ensure_ascii=False) + "\n")
                 file.flush()
                 done += 1
                 progress.update(done, len(questions), {"questions/s": done / (time.monotonic() - started)})
@@ -208,13 +222,13 @@ def _ends_a_line(path: Path) -> bool:
         return file.read() == b"\n"
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path) -> dict[str, Completion]:
     """Replies of an earlier run; a line that was cut off counts as not written."""
-    found: dict[str, str] = {}
+    found: dict[str, Completion] = {}
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
             record: Mapping[str, Any] = json.loads(line)
-            found[str(record["id"])] = str(record["reply"])
+            found[str(record["id"])] = Completion(str(record["reply"]), finish=record.get("finish", "stop"))
         except (ValueError, KeyError, TypeError):
             continue
     return found

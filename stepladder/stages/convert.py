@@ -10,12 +10,12 @@ beside) the target.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from stepladder.agents import agent_class
+from stepladder.agents.setup import Given, set_up
 from stepladder.config import ConfigError
 from stepladder.interchange.chat import Dialect, Per
 from stepladder.interchange.curation import TurnMask
@@ -70,7 +70,7 @@ class ConvertConfig:
     read: str = STEPLADDER
     write: str = STEPLADDER
     agent: str | None = None
-    agent_options: Mapping[str, Any] = field(default_factory=dict)
+    agent_options: Mapping[str, Given] = field(default_factory=dict)
     per: Per = "step"
     reward: float | None = None
     curate: Literal["none", "mask", "edit"] = "none"
@@ -107,7 +107,7 @@ class UnionConfig:
     samples: tuple[Path, ...] = ()
     output: Path = Path("runs/union")
     agent: str = "qwen3_vl"
-    agent_options: Mapping[str, Any] = field(default_factory=dict)
+    agent_options: Mapping[str, Given] = field(default_factory=dict)
     tables: tuple[Path, ...] = ()
     task_files: Path | None = None
 
@@ -165,10 +165,6 @@ def _dialect(config: ConvertConfig, name: str, longest: int) -> Sequence[Dialect
     return (Dialect(make_agent(config.agent, options), config.per, config.curate == "edit", config.reward),)
 
 
-def make_agent(name: str, options: Mapping[str, Any]) -> Agent:
+def make_agent(name: str, options: Mapping[str, Given]) -> Agent:
     """Raises PluginError, and ConfigError for options that the agent does not have."""
-    build: Callable[..., Agent] = agent_class(name)
-    try:
-        return build(**options)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"agent_options: {name}: {error}") from error
+    return set_up(name, options, where="agent_options").build()

@@ -58,6 +58,8 @@ CHECKPOINTS = {
     "rl": "rl/checkpoint",
 }
 LastRung = Literal["behaviour_cloning", "flywheel", "rl"]
+#: Who is told of the measurements does not change them.
+TRACK = ("track", "sft.track", "flywheel.track", "flywheel.train.track", "rl.track")
 
 
 def _cloning_settings() -> sft.SftConfig:
@@ -91,7 +93,8 @@ class DemoConfig:
     """`demonstrations` training seeds of each task are acted out, and `visits` others only looked at; `episodes` held-out seeds of
     each are evaluated after every rung, the first `baseline_episodes` of them by the baselines and the first `untrained_episodes`
     before training, where nothing succeeds and every reply runs to its token limit. `seed` is that of the weights, of the order of
-    the data and of sampling. `last` is the last rung that is climbed: "behaviour_cloning", "flywheel" or "rl"."""
+    the data and of sampling. `last` is the last rung that is climbed: "behaviour_cloning", "flywheel" or "rl". `track` names
+    trackers (`stepladder.tracking`) of the measurements of all stages."""
 
     output: Path = Path("runs/demo")
     tasks: str = "miniwob@demo"
@@ -104,6 +107,7 @@ class DemoConfig:
     untrained_episodes: int = 5
     max_tokens: int = 48
     screens: int = 60
+    track: tuple[str, ...] = ()
     sft: sft.SftConfig = field(default_factory=_cloning_settings)
     flywheel: flywheel.FlywheelConfig = field(default_factory=_flywheel_settings)
     rl: RlConfig = field(default_factory=_rl_settings)
@@ -113,7 +117,9 @@ def main(config: DemoConfig, show: bool = True) -> Path:
     """Run what is left of the demo; the path of report.html."""
     console = Console(stderr=True, quiet=not show)
     settings = {**to_dict(config), "task_set": task_set_hash(load_tasks(config.tasks))}
-    with Run(config.output, settings, seeds={"training": config.seed}, may_change=("output", "last")) as run:
+    with Run(
+        config.output, settings, seeds={"training": config.seed}, may_change=("output", "last", *TRACK), trackers=config.track
+    ) as run:
 
         def phase(name: str, title: str, work: Callable[[Phase], None]) -> None:
             with run.phase(name) as record:
@@ -187,7 +193,8 @@ def _collect(config: DemoConfig, record: Phase, show: bool, console: Console) ->
 
 def _clone(config: DemoConfig, show: bool) -> None:
     output = config.output / "sft"
-    sft.main(replace(config.sft, demonstrations=config.output / "collect", output=output, seed=config.seed), show)
+    settings = replace(config.sft, demonstrations=config.output / "collect", output=output, seed=config.seed)
+    sft.main(replace(settings, track=config.track or config.sft.track), show)
 
 
 def _perceive(config: DemoConfig, record: Phase, show: bool) -> None:
@@ -212,6 +219,7 @@ def _turn(config: DemoConfig, show: bool) -> None:
         max_tokens=config.max_tokens,
         options=SCREEN,
         train=replace(config.flywheel.train, weights=config.sft.weights),
+        track=config.track or config.flywheel.track,
     )
     flywheel.main(settings, show)
 
@@ -225,6 +233,7 @@ def _reinforce(config: DemoConfig, show: bool) -> None:
         seed=config.seed,
         max_tokens=config.max_tokens,
         options=SCREEN,
+        track=config.track or config.rl.track,
     )
     rl.main(settings, show)
 
@@ -244,5 +253,6 @@ def _evaluate(config: DemoConfig, name: str, show: bool) -> None:
         output=config.output / "evaluate" / name,
         max_tokens=config.max_tokens,
         options=SCREEN,
+        track=config.track,
     )
     evaluate.main(settings, show)

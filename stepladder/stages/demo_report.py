@@ -49,8 +49,12 @@ READABLE = {"behaviour_cloning": "behaviour cloning", "flywheel": "the flywheel"
 
 def write(output: Path, run: Run, policies: Mapping[str, str]) -> Path:
     """Write the report of a finished demo into its directory. `policies` are the names of rungs and baselines as they were asked
-    for in `stepladder eval`."""
-    results = {name: _result(output, name, policy) for name, policy in policies.items()}
+    for in `stepladder eval`; the report names those of the baselines that were not played."""
+    results = {
+        name: _result(output, name, policy)
+        for name, policy in policies.items()
+        if name not in BASELINES or _result_file(output, name, policy).exists()
+    }
     phases = read_phases(output)
     spent = {name: sum(phases[part]["seconds"] for part in parts) for name, parts in RUNGS.items() if name in results}
     rungs = tuple(Rung(name, results[name], seconds) for name, seconds in spent.items())
@@ -67,7 +71,7 @@ def write(output: Path, run: Run, policies: Mapping[str, str]) -> Path:
                 "success on seeds that training never used."
             ),
             rungs=rungs,
-            baselines={name: results[name] for name in BASELINES},
+            baselines={name: results[name] for name in BASELINES if name in results},
             seconds=run.seconds,
             curves=(*([_ladder(rungs)] if len(rungs) > 2 else []), *_cloning(output / "sft"), *_own_clicks(output)),
             perception={kind: {name: from_json(Rate, rate) for name, rate in row.items()} for kind, row in perception.items()},
@@ -79,8 +83,12 @@ def write(output: Path, run: Run, policies: Mapping[str, str]) -> Path:
     )
 
 
+def _result_file(output: Path, name: str, policy: str) -> Path:
+    return output / "evaluate" / name / f"{policy_name(policy)}.json"
+
+
 def _result(output: Path, name: str, policy: str) -> Result:
-    path = output / "evaluate" / name / f"{policy_name(policy)}.json"
+    path = _result_file(output, name, policy)
     return from_json(Result, json.loads(path.read_text()), str(path))
 
 

@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stepladder.agents import agent_class
+from stepladder.agents.osworld_prompt import ObservationType
+from stepladder.agents.setup import AgentSetup, Given
 from stepladder.codec import to_json
 from stepladder.config import ConfigError, to_dict
 from stepladder.envs import environment_class
@@ -27,13 +28,15 @@ from stepladder.interchange.osworld_results import write_episode
 from stepladder.interfaces import Agent, Environment, Policy
 from stepladder.policies.budget import BudgetSpent, Meter
 from stepladder.policies.random import RandomPolicy
-from stepladder.policies.scripted import IdlePolicy
+from stepladder.policies.scripted import GiveUpPolicy, IdlePolicy
 from stepladder.progress import Progress
 from stepladder.report import Report, Rung, choose_strips, write_report
 from stepladder.results import Result, summarise
 from stepladder.rollout.demonstrate import run_demonstration
-from stepladder.rollout.episode import run_episode
+from stepladder.rollout.episode import episode_id, run_episode
 from stepladder.rollout.group import EpisodeJob, play_many
+from stepladder.rollout.live import LiveScreens, watched
+from stepladder.rollout.observing import observing, observing_options
 from stepladder.rollout.opening import check_options
 from stepladder.rollout.pool import EnvironmentPool, PoolSettings
 from stepladder.run import Run, describe_machine, read_phases, write_json
@@ -41,12 +44,9 @@ from stepladder.seeds import heldout_seeds
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.policies import (
     BASELINES,
-    QWEN_DIALECT,
     ApiOptions,
-    agent_options,
-    build_agent,
+    agent_setup,
     check_policy,
-    dialect_of,
     open_policy,
     policy_name,
     reply_tokens,
@@ -63,6 +63,7 @@ IDLE_STEPS = 3
 FREE = (
     "output",
     "osworld_results",
+    "track",
     "environments",
     "strips",
     "baselines",
@@ -80,11 +81,13 @@ class EvaluateConfig:
     episodes run at a time; `pool` says how they are kept. `temperature` 0 is greedy. `options` go to the environment (such as
     {"height": 224}), `api` says how servers are called. `max_steps` bounds an episode (None: what its task says).
 
-    `dialect` names the agent (`stepladder.agents.AGENTS`, or `package.module:Class`, which is constructed without arguments); by
-    default the one that the policy speaks. `agent` are the options of "qwen_vl", all of them; by default those that the checkpoint
-    was trained with, or Qwen's own. `history` is the number of screenshots in a prompt, the current one included. `max_tokens`
-    bounds a reply; by default as long as the agent's replies may become. `osworld_results` is a directory into which every episode
-    is also written as OSWorld writes them (`stepladder.interchange.osworld_results`)."""
+    `dialect` names the agent (`stepladder.agents.AGENTS`, or `package.module:Class`); by default the one that the policy speaks.
+    `agent` are options of that agent; those of "qwen_vl" are otherwise what the checkpoint was trained with, or Qwen's own.
+    `history` is the number of screenshots in a prompt, the current one included. `observe` is what the agent is shown:
+    "screenshot", "screenshot_a11y_tree", "som" (marks on the screenshot), or for agents that can do without a screenshot
+    "a11y_tree"; the environment is then asked for its tree. `max_tokens` bounds a reply; by default as long as the agent's replies
+    may become. `osworld_results` is a directory into which every episode is also written as OSWorld writes them
+    (`stepladder.interchange.osworld_results`). `track` names trackers of the measurements (`stepladder.tracking`)."""
 
     tasks: str = "miniwob@demo"
     policy: str = "random"
@@ -99,26 +102,39 @@ class EvaluateConfig:
     history: int | None = None
     trials: int = 1
     dialect: str | None = None
-    agent: AgentOptions | None = None
+    agent: Mapping[str, Given] = field(default_factory=dict)
+    observe: str | None = None
     seed: int = 0
     strips: int = 6
     options: Mapping[str, Any] = field(default_factory=dict)
     pool: PoolSettings = field(default_factory=PoolSettings)
     api: ApiOptions = field(default_factory=ApiOptions)
     osworld_results: Path | None = None
+    track: tuple[str, ...] = ()
 
 
 def _ignore(_: object) -> None:
     """Default of `on_counts` and `on_kept`."""
 
 
-def policy_player(agent: Agent, policy: Policy, sampling: Sampling, limits: Limits) -> Play:
-    """Episodes in which `policy` acts."""
+def policy_player(agent: Agent, policy: Policy, sampling: Sampling, limits: Limits, live: LiveScreens | None = None) -> Play:
+    """Episodes in which `policy` acts, and which others can look on with `live`."""
 
     async def play(environment: Environment, job: EpisodeJob) -> Trajectory:
-        return await run_episode(
-            environment, agent, policy, job.task, job.seed, sampling=sampling, limits=limits, group=job.group, index=job.index
-        )
+        identifier = episode_id(job.task.id, job.seed, job.group or policy.name, job.index)
+        with watched(live, job.task, job.seed, identifier, policy.name) as watch:
+            return await run_episode(
+                environment,
+                agent,
+                policy,
+                job.task,
+                job.seed,
+                sampling=sampling,
+                limits=limits,
+                group=job.group,
+                index=job.index,
+                watch=watch,
+            )
 
     return play
 
@@ -143,6 +159,7 @@ async def evaluate(
     policy: str,
     environments: int = 16,
     options: Mapping[str, Any] | None = None,
+    observe: ObservationType = "screenshot",
     pool: PoolSettings | None = None,
     retries: int = 2,
     trials: int = 1,
@@ -153,8 +170,9 @@ async def evaluate(
     """Play every (task, seed) that has not `trials` graded episodes in `store` yet, append each to it, and sum up all of them.
 
     `options` go to the environments, of which `environments` are open at a time for each kind that the tasks name, kept as `pool`
-    says; `on_counts` is told in the end what has happened to them (`EnvironmentPool.counts`), and `on_kept` of every episode
-    when it is over. Raises ConfigError when the store holds episodes of another policy, and for an unknown environment option.
+    says and shown as `observe` says; `on_counts` is told in the end what has happened to them (`EnvironmentPool.counts`), and
+    `on_kept` of every episode when it is over. Raises ConfigError when the store holds episodes of another policy, and for an
+    unknown environment option.
     """
     jobs = pending_jobs(tasks, seeds, store, policy, trials)
     asked = {(task.id, seed) for task in tasks for seed in seeds}
@@ -162,6 +180,7 @@ async def evaluate(
     total = len(asked) * trials
     before = done = total - len(jobs)
     started = time.monotonic()
+    watched = observing(play, observe, images)
     with Progress(f"evaluate {policy}", total, show=show) as progress:
 
         def keep(trajectory: Trajectory) -> None:
@@ -175,9 +194,10 @@ async def evaluate(
 
         for kind in dict.fromkeys(job.task.env for job in jobs):
             of_kind = [job for job in jobs if job.task.env == kind]
-            lent = EnvironmentPool.of(kind, images, min(environments, len(of_kind)), options, pool)
+            shown = observing_options(kind, options or {}, observe)
+            lent = EnvironmentPool.of(kind, images, min(environments, len(of_kind)), shown, pool)
             async with lent:
-                await play_many(of_kind, lent, play, failed=_environment_failed, retries=retries, on_result=keep)
+                await play_many(of_kind, lent, watched, failed=_environment_failed, retries=retries, on_result=keep)
             on_counts({f"{kind}/{name}": count for name, count in sorted(lent.counts.items())})
     return result_of(store, tasks, seeds, policy=policy, seconds=time.monotonic() - started, trials=trials)
 
@@ -222,16 +242,18 @@ def _environment_failed(trajectory: Trajectory) -> bool:
     return trajectory.environment_failed
 
 
-def baseline_player(name: str, seed: int = 0, max_steps: int | None = None) -> Play:
+def baseline_player(name: str, seed: int = 0, max_steps: int | None = None, live: LiveScreens | None = None) -> Play:
     """The player of a trivial baseline. Random clicks are those of `seed`, whatever else runs, at most `max_steps` where that is
-    given. Raises ConfigError."""
+    given. With `live` others can look on. Raises ConfigError."""
     if name == "oracle":
         return oracle_player(Limits())
     agent = AgentOptions(grid=1).build()
     if name == "random":
-        return policy_player(agent, RandomPolicy(agent), Sampling(seed=seed), Limits(max_steps=max_steps))
+        return policy_player(agent, RandomPolicy(agent), Sampling(seed=seed), Limits(max_steps=max_steps), live)
     if name == "idle":
-        return policy_player(agent, IdlePolicy(agent), Sampling(), Limits(max_steps=IDLE_STEPS))
+        return policy_player(agent, IdlePolicy(agent), Sampling(), Limits(max_steps=IDLE_STEPS), live)
+    if name == "give_up":
+        return policy_player(agent, GiveUpPolicy(agent), Sampling(), Limits(max_steps=1), live)
     raise ConfigError(f"there is no baseline {name!r}; there are {', '.join(BASELINES)}")
 
 
@@ -242,18 +264,22 @@ def main(config: EvaluateConfig, show: bool = True) -> Result:
     """
     _check(config)
     tasks = load_tasks(config.tasks, split="heldout")
+    setup = _setup(config)
+    setup.build()  # what the agent refuses is no setting of a run
     for kind in dict.fromkeys(task.env for task in tasks):
         check_options(kind, config.options)
+        observing_options(kind, config.options, setup.observe)
     can_demonstrate = all(hasattr(environment_class(task.env), "solve") for task in tasks)
     if config.policy == "oracle" and not can_demonstrate:
         raise ConfigError(f"policy: the tasks of {config.tasks} have no oracle, for their environment has no method solve()")
-    with Run(config.output, _resolved(config, tasks), {"first": config.first, "sampling": config.seed}, may_change=FREE) as run:
+    seeds = {"first": config.first, "sampling": config.seed}
+    with Run(config.output, _resolved(config, setup, tasks), seeds, may_change=FREE, trackers=config.track) as run:
         images = ImageStore(config.output / "images")
         names = [name for name in dict.fromkeys([*config.baselines, config.policy]) if name != "oracle" or can_demonstrate]
         results: dict[str, Result] = {}
         spent: BudgetSpent | None = None
         for name in names:  # the policy is the last one, and baselines spend nothing
-            results[name], spent = _evaluate_one(config, name, tasks, run, images, show)
+            results[name], spent = _evaluate_one(config, name, setup, tasks, run, images, show)
         _report(config, results, images)
     if spent is not None:
         raise spent
@@ -273,47 +299,46 @@ def _check(config: EvaluateConfig) -> None:
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}; it must be at least 1")
     check_policy(config.policy)
-    dialect = dialect_of(config.dialect, config.policy)
-    if dialect != QWEN_DIALECT:
-        agent_class(dialect)
-        if config.agent is not None:
-            raise ConfigError(f"agent: these are options of the dialect 'qwen_vl' and not of {dialect!r}; leave them out")
     config.api.meter()
 
 
-def _resolved(config: EvaluateConfig, tasks: Sequence[Task]) -> dict[str, Any]:
+def _setup(config: EvaluateConfig) -> AgentSetup:
+    return agent_setup(config.policy, config.dialect, config.agent, config.history, config.observe)
+
+
+def _resolved(config: EvaluateConfig, setup: AgentSetup, tasks: Sequence[Task]) -> dict[str, Any]:
     """The configuration with everything that decides about the results: what was left open is filled in."""
-    options = agent_options(config.policy, config.dialect, config.agent, config.history)
     return {
         **to_dict(config),
-        "dialect": dialect_of(config.dialect, config.policy),
-        "agent": to_dict(options) if options is not None else None,
-        "max_tokens": _reply_tokens(config),
+        "dialect": setup.dialect,
+        "agent": dict(setup.options),
+        "max_tokens": _reply_tokens(config, setup),
         "task_set": task_set_hash(list(tasks)),
         "weights": weights_digest(config.policy),
     }
 
 
-def _reply_tokens(config: EvaluateConfig) -> int:
-    if config.max_tokens is not None:
-        return config.max_tokens
-    return reply_tokens(config.policy, agent_options(config.policy, config.dialect, config.agent, config.history))
+def _reply_tokens(config: EvaluateConfig, setup: AgentSetup) -> int:
+    return config.max_tokens if config.max_tokens is not None else reply_tokens(config.policy, setup)
 
 
 @contextmanager
-def _player(config: EvaluateConfig, name: str, images: ImageStore, meter: Meter) -> Iterator[tuple[Play, Policy | None]]:
+def _player(
+    config: EvaluateConfig, name: str, setup: AgentSetup, images: ImageStore, meter: Meter
+) -> Iterator[tuple[Play, Policy | None]]:
     """Who plays, and the policy that is asked where there is one."""
+    live = LiveScreens(config.output, policy_name(name))
     if name in BASELINES:
-        yield baseline_player(name, config.seed, config.max_steps), None
+        yield baseline_player(name, config.seed, config.max_steps, live), None
         return
-    agent = build_agent(name, config.dialect, config.agent, config.history)
-    sampling = Sampling(config.temperature, 1.0, _reply_tokens(config), seed=config.seed)
+    agent = setup.build()
+    sampling = Sampling(config.temperature, 1.0, _reply_tokens(config, setup), seed=config.seed)
     with open_policy(name, images, agent, config.api, meter) as (policy, _):
-        yield policy_player(agent, policy, sampling, Limits(max_steps=config.max_steps)), policy
+        yield policy_player(agent, policy, sampling, Limits(max_steps=config.max_steps), live), policy
 
 
 def _evaluate_one(
-    config: EvaluateConfig, name: str, tasks: Sequence[Task], run: Run, images: ImageStore, show: bool
+    config: EvaluateConfig, name: str, setup: AgentSetup, tasks: Sequence[Task], run: Run, images: ImageStore, show: bool
 ) -> tuple[Result, BudgetSpent | None]:
     """Play what is missing, as far as the budget goes. What is told comes from the store alone, so that it does not matter where an
     earlier run ended."""
@@ -321,10 +346,11 @@ def _evaluate_one(
     seeds = heldout_seeds(config.episodes, config.first)
     spent = None
     with TrajectoryStore(config.output / f"{called}.jsonl", "a") as store:
-        if pending_jobs(tasks, seeds, store, called, config.trials):
+        missing = pending_jobs(tasks, seeds, store, called, config.trials)
+        if missing:
             meter = config.api.meter()
             phase = run.phase(f"{called}, {config.episodes} episodes of each task")
-            with phase, _player(config, name, images, meter) as (play, policy):
+            with phase, _player(config, name, setup, images, meter) as (play, policy):
                 played = evaluate(
                     tasks,
                     seeds,
@@ -334,6 +360,7 @@ def _evaluate_one(
                     policy=called,
                     environments=config.environments,
                     options=config.options,
+                    observe="screenshot" if name in BASELINES else setup.observe,
                     pool=config.pool,
                     trials=config.trials,
                     show=show,
@@ -348,6 +375,8 @@ def _evaluate_one(
                     if meter.used:
                         run.log(0, f"calls of {called}", **meter.used)
         found = result_of(store, tasks, seeds, policy=called, seconds=_seconds(run, called), trials=config.trials)
+    if missing and found.rate is not None:  # a repeated start, which plays nothing, adds nothing to the metrics
+        run.log(found.n, f"success of {called}", success=found.rate, low=found.low, high=found.high, n=found.n)
     write_json(config.output / f"{called}.json", to_json(found))
     return found, spent
 

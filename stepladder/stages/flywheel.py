@@ -10,6 +10,8 @@ One turn of it, in `turn-<number>/`:
                               screens that were seen and what is where on them
     sft/                      training on it, from the checkpoint of the turn before
 
+`alarms.jsonl` holds signs that something else is learned than was meant (`stepladder.alarms`), by turn.
+
 It ends when a turn no longer makes the policy better by more than the uncertainty of the measurement, or after `turns`.
 `checkpoint/` is the one that did best. A run that was killed goes on where it was.
 """
@@ -27,6 +29,7 @@ from typing import Any
 
 from rich.console import Console
 
+from stepladder.alarms import Alarm, AlarmLog, AlarmSettings, Member, described, observe
 from stepladder.config import ConfigError, to_dict
 from stepladder.data.regions import RegionStore
 from stepladder.data.screen_pool import VISITED_FILE
@@ -52,7 +55,7 @@ from stepladder.train.parallel import run_ranks
 from stepladder.types import Limits, Sampling, Step, Trajectory
 
 #: Settings that change how far a run goes and not what its turns come to.
-MAY_CHANGE = ("output", "environments", "pool", "turns", "patience")
+MAY_CHANGE = ("output", "environments", "pool", "turns", "patience", "track", "train.track", "alarms")
 
 
 def training() -> sft.SftConfig:
@@ -75,7 +78,8 @@ class FlywheelConfig:
     `environments` episodes each at a time, kept as `pool` says.
 
     A `teacher`, another checkpoint, plays in the place of the student in the first turn. It may speak another dialect: of its
-    episodes the actions are learned and not the tokens."""
+    episodes the actions are learned and not the tokens. `track` names trackers (`stepladder.tracking`) of its measurements and of
+    those of its training. `alarms` says what the episodes of a turn are watched for; a turn is an update there."""
 
     checkpoint: Path = Path("runs/demo/sft/checkpoint")
     demonstrations: Path = Path("runs/demo/collect")
@@ -98,6 +102,8 @@ class FlywheelConfig:
     environments: int = 6
     options: Mapping[str, Any] = field(default_factory=dict)
     pool: PoolSettings = field(default_factory=PoolSettings)
+    track: tuple[str, ...] = ()
+    alarms: AlarmSettings = field(default_factory=lambda: AlarmSettings(window=1, again=1))
     train: sft.SftConfig = field(default_factory=training)
 
     @property
@@ -125,6 +131,7 @@ class FlywheelConfig:
                 raise ConfigError(f"{name}: {getattr(self, name)} is no directory")
         if self.teacher is not None and not self.teacher.is_dir():
             raise ConfigError(f"teacher: {self.teacher} is no directory")
+        self.alarms.check()
 
 
 def main(config: FlywheelConfig, show: bool = True) -> Path:
@@ -136,7 +143,7 @@ def main(config: FlywheelConfig, show: bool = True) -> Path:
     console = Console(stderr=True, quiet=not show)
     described = {**to_dict(config), "task_set": task_set_hash(tasks)}
     best, best_success, stale = config.checkpoint, -1.0, 0
-    with Run(config.output, described, {"flywheel": config.seed}, may_change=MAY_CHANGE) as run:
+    with Run(config.output, described, {"flywheel": config.seed}, may_change=MAY_CHANGE, trackers=config.track) as run:
         for turn in range(config.turns + 1):
             directory = config.output / f"turn-{turn}"
             checkpoint = config.checkpoint if turn == 0 else config.output / f"turn-{turn - 1}" / "sft" / "checkpoint"
@@ -157,6 +164,8 @@ def main(config: FlywheelConfig, show: bool = True) -> Path:
                 if not phase.done:
                     player = config.teacher if turn == 0 and config.teacher is not None else checkpoint
                     run_ranks(_play, config.ranks, config, directory, player, turn)
+                    for alarm in _watch(config, directory, turn, run):
+                        console.print(f"  alarm in turn {turn}: {alarm.message}", markup=False)
             with run.phase(f"turn {turn}: train") as phase:
                 if not phase.done:
                     phase.result |= _gather(config, directory, turn)
@@ -164,7 +173,7 @@ def main(config: FlywheelConfig, show: bool = True) -> Path:
                     data, output = directory / "data", directory / "sft"
                     agent = AgentOptions.of_checkpoint(checkpoint)
                     settings = replace(config.train, demonstrations=data, output=output, checkpoint=checkpoint, agent=agent)
-                    settings = replace(settings, weights=_weights(config, directory))
+                    settings = replace(settings, weights=_weights(config, directory), track=config.track or config.train.track)
                     sft.main(replace(settings, seed=config.seed + turn), show)
     final, partial = config.output / "checkpoint", config.output / "checkpoint.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -231,6 +240,22 @@ def _play_jobs(
             asyncio.run(play(store))
     finally:
         engine.close()
+
+
+def _watch(config: FlywheelConfig, directory: Path, turn: int, run: Run) -> list[Alarm]:
+    """Raise the alarms of what was played in this turn. What a teacher has played is no measure of the student."""
+    if not config.alarms.window:
+        return []
+    groups: dict[str, list[Member]] = {}
+    for rank in range(config.ranks):
+        name = f"rollouts-{rank}"
+        with TrajectoryStore(directory / f"{name}.jsonl") as store:
+            for trajectory in store:
+                groups.setdefault(trajectory.group, []).extend(observe([trajectory], f"{directory.name}/{name}"))
+    played = list(groups.values())
+    if turn > 0 or config.teacher is None:
+        run.log(turn, "rollouts", **described(played))
+    return AlarmLog(config.output, "flywheel", config.alarms).update(turn, run.metrics("rollouts"), played)
 
 
 def _measured(config: FlywheelConfig, directory: Path) -> Rate:

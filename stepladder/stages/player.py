@@ -13,9 +13,10 @@ from stepladder.interfaces import Agent, Environment
 from stepladder.policies.local import LocalPolicy
 from stepladder.rollout.demonstrate import HasRegions
 from stepladder.rollout.group import EpisodeJob, run_many
+from stepladder.rollout.live import LiveScreens
 from stepladder.rollout.pool import EnvironmentPool, PoolSettings
 from stepladder.store import TrajectoryStore
-from stepladder.types import Group, Limits, Observation, Sampling, Trajectory
+from stepladder.types import Group, Limits, Observation, Sampling, Step, Trajectory
 
 
 class Player:
@@ -42,6 +43,7 @@ class Player:
         self.sampling, self.limits, self.regions = sampling, limits, regions
         self._count, self._options, self._settings = environments, options, pool
         self._pools: dict[str, EnvironmentPool] = {}
+        self._live = LiveScreens(store.path.parent, store.path.stem)
 
     async def groups(self, jobs: Sequence[EpisodeJob], seed: int) -> list[Group]:
         """The groups of `jobs`, whose members stand together. Episodes that the store holds are taken from it; the others are
@@ -75,7 +77,7 @@ class Player:
             if store is not None:
                 store.append(trajectory)
 
-        async def note(environment: Environment, observation: Observation) -> None:
+        async def note(environment: Environment, observation: Observation, _: Sequence[Step]) -> None:
             screen, regions = observation.screenshot, self.regions
             if regions is None or screen is None or screen in regions or not isinstance(environment, HasRegions):
                 return
@@ -94,5 +96,6 @@ class Player:
                 limits=self.limits,
                 on_trajectory=keep,
                 watch=None if self.regions is None or store is None else note,
+                live=None if store is None else self._live,
             )
         return [played[job.identifier] for job in jobs]

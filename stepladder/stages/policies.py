@@ -1,6 +1,7 @@
 """Policies by what a user writes: a baseline, a checkpoint, a server, an API, a class.
 
-random, idle, oracle         the baselines (which only an evaluation plays)
+random, idle, give_up,       the baselines (which only an evaluation plays)
+oracle
 CHECKPOINT, local:CHECKPOINT a checkpoint directory, in this process
 openai:URL, openai:URL#MODEL an OpenAI-compatible chat server: vLLM, SGLang, `stepladder serve`
 anthropic:MODEL              Anthropic's Messages API with the computer tool
@@ -16,12 +17,11 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from inspect import signature
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from stepladder.agents import agent_class
+from stepladder.agents.setup import AgentSetup, Given, set_up
 from stepladder.codec import from_json
 from stepladder.config import ConfigError
 from stepladder.images import ImageStore
@@ -29,10 +29,10 @@ from stepladder.interfaces import Agent, Policy
 from stepladder.plugins import load
 from stepladder.policies import policy_class
 from stepladder.policies.budget import Budget, Meter
-from stepladder.stages.agent_options import QWEN, AgentOptions
+from stepladder.stages.agent_options import QWEN, REPLY_TOKENS, AgentOptions
 from stepladder.types import Completion, Message, Prompt, Sampling
 
-BASELINES = ("random", "idle", "oracle")
+BASELINES = ("random", "idle", "give_up", "oracle")
 #: Loads a checkpoint directory; named here and not imported, so that everything else works where PyTorch is not installed.
 LOCAL_POLICY = "stepladder.stages.local_policy:open_checkpoint"
 #: Names of other files in the directory of a run; with those of the baselines no checkpoint's results are called so.
@@ -149,16 +149,20 @@ def dialect_of(dialect: str | None, policy: str) -> str:
     return dialect if dialect is not None else DIALECTS.get(read_policy(policy).kind, QWEN_DIALECT)
 
 
-def agent_options(
-    policy: str, dialect: str | None = None, given: AgentOptions | None = None, history: int | None = None
-) -> AgentOptions | None:
-    """The options of the agent "qwen_vl": those that are `given`, or what the checkpoint was trained with (which `stepladder serve`
-    tells), or Qwen's own; with `history` screenshots. None for another dialect. Raises PolicyFailure for a server that does not
-    answer."""
-    if dialect_of(dialect, policy) != QWEN_DIALECT:
-        return None
-    options = given or _trained_with(policy)
-    return options if history is None else replace(options, screenshots=history)
+def agent_setup(
+    policy: str,
+    dialect: str | None = None,
+    given: Mapping[str, Given] | None = None,
+    history: int | None = None,
+    observe: str | None = None,
+) -> AgentSetup:
+    """The agent that `policy` is asked through: `dialect`, or the one that the policy speaks, with the options `given` (see
+    `agents.setup`); those of "qwen_vl" are otherwise what the checkpoint was trained with (which `stepladder serve` tells), or
+    Qwen's own. `history` is the number of screenshots, `observe` what is shown. Raises ConfigError, PluginError, and PolicyFailure
+    for a server that does not answer."""
+    name = dialect_of(dialect, policy)
+    defaults = asdict(_trained_with(policy)) if name == QWEN_DIALECT else {}
+    return set_up(name, given, observe=observe, history=history, defaults=defaults)
 
 
 @functools.lru_cache(maxsize=8)
@@ -174,32 +178,21 @@ def _trained_with(policy: str) -> AgentOptions:
     return _served(spec.target, spec.model) if spec.kind == "openai" else QWEN
 
 
-def build_agent(policy: str, dialect: str | None = None, given: AgentOptions | None = None, history: int | None = None) -> Agent:
-    """The agent that `policy` is asked through. Raises ConfigError, PluginError."""
-    options = agent_options(policy, dialect, given, history)
-    if options is not None:
-        try:
-            return options.build()
-        except ValueError as error:
-            raise ConfigError(f"agent: {error}") from error
-    name = dialect_of(dialect, policy)
-    kind = agent_class(name)
-    if history is None:
-        agent: Agent = kind()
-        return agent
-    if "screenshots" not in signature(kind).parameters:
-        raise ConfigError(f"history: the agent {name!r} has no option for how many screenshots it shows; leave it out")
-    try:
-        agent = kind(screenshots=history)
-    except ValueError as error:
-        raise ConfigError(f"history: {error}") from error
-    return agent
+def build_agent(
+    policy: str,
+    dialect: str | None = None,
+    given: Mapping[str, Given] | None = None,
+    history: int | None = None,
+    observe: str | None = None,
+) -> Agent:
+    """The agent of `agent_setup`. Raises what that raises."""
+    return agent_setup(policy, dialect, given, history, observe).build()
 
 
-def reply_tokens(policy: str, options: AgentOptions | None) -> int:
+def reply_tokens(policy: str, setup: AgentSetup) -> int:
     """How long a reply may become, in tokens, where nothing is said."""
-    if options is not None:
-        return options.reply_tokens
+    if setup.dialect == QWEN_DIALECT:
+        return REPLY_TOKENS[setup.options["thought"]]
     return TOOL_REPLY_TOKENS if read_policy(policy).kind in DIALECTS else OTHER_REPLY_TOKENS
 
 

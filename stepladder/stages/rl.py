@@ -8,6 +8,7 @@ take one optimizer step. Files of a run:
     rollouts-<rank>.jsonl   every episode, written the moment it is over
     state.pt                weights, optimizer and curriculum every `save_every` updates
     best.pt                 the weights that did best on the validation seeds
+    alarms.jsonl            signs that something else is learned than was meant (`stepladder.alarms`)
     checkpoint/             these weights, or the last ones, as a Hugging Face directory
 
 A run that was killed goes on: it learns again from the episodes that it has since its last state, which gives the same weights, and
@@ -29,6 +30,8 @@ from typing import Any
 
 import torch
 
+from stepladder.alarms import AlarmLog, Member, observe
+from stepladder.algos.algorithm import reply_lengths
 from stepladder.config import to_dict
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
@@ -55,7 +58,7 @@ from stepladder.train.trainer import save_state
 from stepladder.types import Group, Limits, Sampling, Task
 
 #: Settings that change how a run is done and not what comes out of it; so does `updates` where the learning rate does not decay.
-MAY_CHANGE = ("output", "save_every", "environments", "pool", "max_seconds")
+MAY_CHANGE = ("output", "save_every", "environments", "pool", "max_seconds", "track", "alarms")
 
 
 @dataclass
@@ -92,7 +95,7 @@ def _open_run(config: RlConfig) -> Run:
     tasks = load_tasks(config.tasks, split="train")
     settings = {**to_dict(config), "algorithm": config.algo.name, "task_set": task_set_hash(tasks)}
     may_change = MAY_CHANGE if config.decay else (*MAY_CHANGE, "updates")
-    return Run(config.output, settings, seeds={"rl": config.seed}, may_change=may_change)
+    return Run(config.output, settings, seeds={"rl": config.seed}, may_change=may_change, trackers=config.track)
 
 
 def _train(rank: int, world: int, config: RlConfig, show: bool) -> None:
@@ -138,6 +141,9 @@ class _RankLoop:
         self.curriculum = Curriculum(self.tasks, config.curriculum)
         self.expansion = Expansion()
         self.replay = Replay(config.replay, store.get) if config.replay else None
+        self.alarms = AlarmLog(config.output, "rl", config.alarms) if run is not None else None
+        #: The groups of the present update as alarms see them, from all ranks.
+        self.observed: list[list[Member]] = []
 
     async def work(self) -> None:
         self._load()
@@ -167,11 +173,20 @@ class _RankLoop:
                 if self.run is not None:
                     self.run.log(standing.update, "rl", **figures, seconds=round(standing.seconds, 2))
                     progress.update(standing.update, config.updates, _shown(figures))
+                    self._watch(progress)
                 if standing.update % config.save_every == 0:
                     self._save()
         self._save()
         if self.run is not None:
             self._export()
+
+    def _watch(self, progress: Progress) -> None:
+        """Raise the alarms of the update that is over. They decide nothing."""
+        if self.alarms is None or self.run is None or not self.config.alarms.window:
+            return
+        history = [record for record in self.run.metrics("rl") if record["step"] > 0]
+        for alarm in self.alarms.update(self.standing.update, history, self.observed, self.config.algo.reward):
+            progress.note(f"alarm in update {alarm.step}: {alarm.message}")
 
     def _finished(self) -> bool:
         config, standing = self.config, self.standing
@@ -195,6 +210,7 @@ class _RankLoop:
         config, kept = self.config, list[Group]()
         counts = {"kept": 0.0, "flat": 0.0, "failed": 0.0, "episodes": 0.0, "reward": 0.0, "replayed": 0.0, "steps": 0.0}
         terms: dict[str, float] = {}
+        tokens, self.observed = 0.0, []
         for number in range(config.rounds):
             wanted = config.groups - int(counts["kept"])
             if wanted <= 0:
@@ -208,7 +224,7 @@ class _RankLoop:
                 if signal:
                     kept.append(learned)
                 graded = learned if filled is group else self.learner.with_terms(group)
-                found.append(_told(graded, filled is not group, signal))
+                found.append({**_told(graded, filled is not group, signal), "observed": self._observe(graded)})
             everywhere = [one for rank in gather(found) for one in rank]
             flat = sum(not one["signal"] for one in everywhere)
             self.expansion.update(flat, len(everywhere))
@@ -217,13 +233,20 @@ class _RankLoop:
             counts["kept"] += len(everywhere) - flat
             for name in ("failed", "episodes", "reward", "replayed", "steps"):
                 counts[name] += sum(one[name] for one in everywhere)
+            self.observed += [one["observed"] for one in everywhere]
+            tokens += sum(one["tokens"] for one in everywhere)
             for one in everywhere:
                 for name, value in one["terms"].items():
                     terms[name] = terms.get(name, 0.0) + value
         played = max(1.0, counts["episodes"] - counts["failed"])
         terms = {f"term/{name}": total / played for name, total in terms.items()}
         means = {"reward": counts["reward"] / played, "steps": counts["steps"] / max(1.0, counts["episodes"])}
+        means["reply_tokens"] = tokens / max(1.0, counts["steps"])
         return kept, counts | means | terms
+
+    def _observe(self, group: Group) -> list[Member]:
+        weights = {} if self.learner.reward is None else self.learner.reward.weights
+        return observe(group, f"rollouts-{self.rank}", self.config.algo.reward, weights)
 
     async def _groups(self, number: int, count: int) -> list[Group]:
         """Groups of one round. Of a start that the first `probe` members all solve, these members alone are played."""
@@ -350,6 +373,7 @@ def _told(group: Group, replayed: bool, signal: bool) -> dict[str, Any]:
         "terms": {name: sum(member.parts.get(name, 0.0) for member in graded) for name in names},
         "replayed": replayed,
         "steps": sum(len(member.steps) for member in group),
+        "tokens": sum(sum(reply_lengths(member)) for member in group),
     }
 
 

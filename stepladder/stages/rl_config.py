@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from stepladder.alarms import AlarmSettings
 from stepladder.algos.algorithm import Algorithm
 from stepladder.algos.grpo import Grpo
 from stepladder.config import ConfigError
@@ -39,7 +40,8 @@ class RlConfig:
     Every `evaluate_every` updates `validation` episodes of each task are played greedily, on training seeds that are kept apart for
     it; `export` says whether the best weights become the checkpoint or the last ones, which few episodes of validation cannot tell
     apart. After `patience` evaluations without a better one (0: never) the run ends. It also ends after `max_seconds` of running
-    time, so that what it comes to then depends on the machine."""
+    time, so that what it comes to then depends on the machine. `track` names trackers of the measurements
+    (`stepladder.tracking`). `alarms` says what is watched for while it trains; nothing that is learned depends on it."""
 
     checkpoint: Path = Path("runs/demo/sft/checkpoint")
     tasks: str = "miniwob@demo"
@@ -78,6 +80,8 @@ class RlConfig:
     export: Literal["best", "last"] = "best"
     save_every: int = 10
     max_seconds: float | None = None
+    track: tuple[str, ...] = ()
+    alarms: AlarmSettings = field(default_factory=AlarmSettings)
 
     def check(self) -> None:
         """Raises ConfigError for what cannot be."""
@@ -107,3 +111,4 @@ class RlConfig:
             raise ConfigError(f"algo: {self.algo.name} needs a teacher; set teacher to a checkpoint directory")
         if self.teacher is not None and not self.teacher.is_dir():
             raise ConfigError(f"teacher: {self.teacher} is no directory")
+        self.alarms.check()

@@ -73,7 +73,7 @@ class SftConfig:
     small model with random weights and a tokenizer of its own). `questions` perception items accompany every demonstrated step
     and `practice_questions` every one of the `screens` synthetic screens, a share `grounding` of them "where is it", the rest
     reading and widget states; tasks are drawn by `weights` (1 where not named); `ignore_above` pixels at the top of a page are an
-    instruction area whose words are not listed."""
+    instruction area whose words are not listed; `track` names trackers of the measurements (`stepladder.tracking`)."""
 
     demonstrations: Path = Path("runs/collect")
     output: Path = Path("runs/sft")
@@ -88,6 +88,7 @@ class SftConfig:
     screens: int = 6000
     weights: Mapping[str, float] = field(default_factory=dict)
     ignore_above: float = 50.0
+    track: tuple[str, ...] = ()
     agent: AgentOptions = field(default_factory=AgentOptions)
     model: SmallModel = field(default_factory=SmallModel)
     copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=180, batch=96, lr=3e-3, goal=0.98, score_every=45))
@@ -168,7 +169,7 @@ def _train(rank: int, world: int, config: SftConfig, show: bool) -> None:
 
 
 def _open_run(config: SftConfig) -> Run:
-    return Run(config.output, config, seeds={"training": config.seed}, may_change=("output",))
+    return Run(config.output, config, seeds={"training": config.seed}, may_change=("output", "track"), trackers=config.track)
 
 
 def _export(learner: Learner, config: SftConfig, name: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import Qwen3VLForConditionalGeneration
 
+from stepladder.agents.replies import write_past
 from stepladder.config import ConfigError
 from stepladder.data.copying import Copying
 from stepladder.data.demonstrations import VALIDATION_SHARE, Demonstrations
@@ -18,6 +20,7 @@ from stepladder.data.regions import RegionStore
 from stepladder.data.screen_pool import HELD_OUT_SPLITS, VISITED_FILE, Screen, ScreenPool, VisitedScreens, page_screen
 from stepladder.data.vocabulary import CALL_FRAGMENTS, label_words, screen_words, tokenizer_corpus
 from stepladder.images import ImageStore
+from stepladder.interfaces import Agent
 from stepladder.models.attention import use_attention
 from stepladder.models.checkpoint import load_checkpoint
 from stepladder.models.heads import PerceptionHead
@@ -29,11 +32,12 @@ from stepladder.models.vision import use_batched_vision
 from stepladder.store import TrajectoryStore
 from stepladder.train.mixtures import ActingMixture, CopyingMixture, Kit, LookingMixture, Mixture, Share
 from stepladder.train.trainer import save_state
-from stepladder.types import Trajectory
+from stepladder.types import Step, Trajectory
 
 if TYPE_CHECKING:
     from stepladder.stages.sft import PhaseConfig, PhaseName, SftConfig
 
+_logger = logging.getLogger(__name__)
 #: Kinds of widgets that the perception head knows, each with the word by which instructions call it.
 WIDGET_KINDS = {
     "textbox": "text",
@@ -48,6 +52,8 @@ WIDGET_KINDS = {
 }
 #: Symbols that are classes of their own for the perception head, besides words: digits and what stands in sums.
 SYMBOLS = tuple("0123456789+-=x")
+#: In the directory of the demonstrations: what was collected, and what people have played and corrected (`stepladder play`).
+COLLECTED_FILE, PLAYS_FILE = "trajectories.jsonl", "plays.jsonl"
 HELD_OUT_PAGES, HELD_OUT_SCREENS = 128, 64
 #: The perception head beside an exported checkpoint. The model does not need it to act; further training goes on with it.
 HEAD_FILE = "perception_head.pt"
@@ -79,13 +85,42 @@ class Learner:
         return list(saved["done"])
 
 
+def lessons(directory: Path, agent: Agent, regions: RegionStore) -> Iterator[Trajectory]:
+    """What was collected there, and what people have played there: plays for which `agent` has words, of which those steps are
+    learned that were made on a screen with known regions. Raises NoStore where there is neither."""
+    collected, played = directory / COLLECTED_FILE, directory / PLAYS_FILE
+    if collected.exists() or not played.exists():
+        with TrajectoryStore(collected) as store:
+            yield from store
+    if played.exists():
+        with TrajectoryStore(played) as store:
+            for trajectory in store:
+                if _can_say(agent, trajectory):
+                    yield replace(trajectory, steps=tuple(_on_known_screens(trajectory.steps, regions)))
+
+
+def _can_say(agent: Agent, trajectory: Trajectory) -> bool:
+    try:
+        for step in trajectory.steps:
+            write_past(agent, step)
+    except ValueError as error:
+        _logger.warning("%s is left out: %s", trajectory.id, error)
+        return False
+    return True
+
+
+def _on_known_screens(steps: Sequence[Step], regions: RegionStore) -> Iterator[Step]:
+    for step in steps:
+        screen = step.observation.screenshot
+        yield step if screen is not None and screen in regions else replace(step, imitated="nothing")
+
+
 def build_learner(config: SftConfig, share: Share) -> Learner:
     """The same on every rank: all of it follows from the data and the seed."""
     directory = config.demonstrations
     images = ImageStore(directory / "images", cache=4096)
     regions = RegionStore(directory / "regions.jsonl")
-    with TrajectoryStore(directory / "trajectories.jsonl") as store:
-        demonstrations = Demonstrations(store, regions.get)
+    demonstrations = Demonstrations(lessons(directory, config.agent.build(), regions), regions.get)
     if not demonstrations.validation:
         raise ConfigError(
             f"demonstrations: none of the {demonstrations.count} in {directory} is held back for validation (one in "

@@ -7,7 +7,7 @@ from random import Random
 
 from stepladder.envs.desktop.actions import Move, call, done, press, wait, write
 from stepladder.envs.desktop.desk.case import Case, DeskTask, Opened
-from stepladder.envs.desktop.desk.checks import absent, all_of, holds
+from stepladder.envs.desktop.desk.checks import absent, all_of, holds, unchanged
 from stepladder.envs.desktop.desk.draw import file_name, lines, sentence, word, words
 from stepladder.envs.desktop.desk.editor import END, SAVE
 from stepladder.envs.desktop.desk.office import in_workbook, priced, save, workbook
@@ -133,7 +133,7 @@ def _note_to_files(random: Random, part: WordPart) -> Case:
         yield wait(0.3, "Wait until it is done.")
         yield done()
 
-    check = all_of(holds(f"Documents/{new}", texts[old]), absent(f"Documents/{old}"))
+    check = all_of(holds(f"Documents/{new}", texts[old]), absent(f"Documents/{old}"), unchanged(texts, old, "Documents"))
     opened = (Opened("mousepad", ("note.txt",)), Opened("thunar", ("Documents",)))
     return Case("Do in the file manager what the note in the editor says.", check, solve, files, opened)
 

@@ -55,7 +55,7 @@ def _rename(manager: str, title: str) -> DeskTask:
                 yield move
             yield done()
 
-        check = all_of(holds(f"{_IN}/{new}", files[old]), absent(f"{_IN}/{old}"))
+        check = all_of(holds(f"{_IN}/{new}", files[old]), absent(f"{_IN}/{old}"), unchanged(files, old, _IN))
         return Case(f"Rename the file “{old}” to “{new}”.", check, solve, _stored(files), _opened(manager))
 
     return DeskTask(f"{manager}-rename", make, (manager,), tags=("files", "dialog"))
@@ -71,7 +71,8 @@ def _new_folder(manager: str, title: str) -> DeskTask:
                 yield move
             yield done()
 
-        return Case(f"Make a new folder “{name}” here.", present(f"{_IN}/{name}/"), solve, _stored(files), _opened(manager))
+        check = all_of(present(f"{_IN}/{name}/"), unchanged(files, "", _IN))
+        return Case(f"Make a new folder “{name}” here.", check, solve, _stored(files), _opened(manager))
 
     return DeskTask(f"{manager}-new-folder", make, (manager,), tags=("files", "dialog"))
 
@@ -97,7 +98,8 @@ def _transfer(manager: str, key: str, verb: str) -> DeskTask:
         there = holds(f"{_IN}/{folder}/{chosen}", files[chosen])
         left = absent(f"{_IN}/{chosen}") if key == "x" else holds(f"{_IN}/{chosen}", files[chosen])
         instruction = f"{verb} the file “{chosen}” into the folder “{folder}”."
-        return Case(instruction, all_of(there, left), solve, _stored(files, folder), _opened(manager))
+        check = all_of(there, left, unchanged(files, chosen, _IN))
+        return Case(instruction, check, solve, _stored(files, folder), _opened(manager))
 
     return DeskTask(f"{manager}-{verb.lower()}", make, (manager,), tags=("files",))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
@@ -13,6 +14,9 @@ from stepladder.envs.desktop.desk.draw import word, words
 from stepladder.envs.desktop.desk.office import Cell, in_workbook, priced, save, saving, workbook
 from stepladder.envs.desktop.look import Look
 from stepladder.words import WordPart
+
+#: A formula that looks at the column of prices.
+_PRICES = re.compile(r"=.*\bB\$?[0-9]", re.IGNORECASE | re.DOTALL)
 
 
 def _name(random: Random, part: WordPart) -> str:
@@ -62,7 +66,8 @@ def _sum(random: Random, part: WordPart) -> Case:
 
     def holds(formulas: Any, values: Any) -> bool:
         formula = formulas.active[place].value
-        return isinstance(formula, str) and formula.startswith("=") and values.active[place].value == total
+        adds = isinstance(formula, str) and _PRICES.search(formula) is not None and values.active[place].value == total
+        return adds and _values(formulas.active) == [*rows, [None, formula]]
 
     solve = saving(name, *_go(place), write(f"=SUM(B2:B{len(rows)})\n", "Type the formula."))
     instruction = f"Put a formula into cell {place} that adds up all prices, and save the file."
@@ -100,7 +105,9 @@ def _dearest(random: Random, part: WordPart) -> Case:
     for row, price in zip(rows[1:], prices, strict=True):
         row[1] = price
     dearest = str(rows[1 + prices.index(max(prices))][0])
-    check = in_workbook(name, lambda book, _: book.active["D1"].value == dearest)
+    wanted: list[list[Cell]] = [[*row, None, None] for row in rows]
+    wanted[0][3] = dearest
+    check = in_workbook(name, lambda book, _: _values(book.active) == wanted)
     solve = saving(name, *_go("D1"), write(f"{dearest}\n", "Type its name."))
     instruction = "Write the name of the item with the highest price into cell D1 and save the file."
     return Case(instruction, check, solve, {name: workbook(rows)}, _opened(name))

@@ -20,8 +20,8 @@ def _name(random: Random, part: WordPart) -> str:
 
 
 def _titles(read: Any) -> list[str]:
-    """What stands on each slide."""
-    return [" ".join(shape.text_frame.text for shape in slide.shapes if shape.has_text_frame).strip() for slide in read.slides]
+    """What stands on each slide; an end of line counts, spaces at the ends do not."""
+    return [" ".join(shape.text_frame.text for shape in slide.shapes if shape.has_text_frame).strip(" ") for slide in read.slides]
 
 
 def _opened(name: str) -> tuple[Opened, ...]:

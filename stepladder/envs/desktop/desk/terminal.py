@@ -21,7 +21,10 @@ def _commands(*lines_: str) -> Solve:
 def _folders(random: Random, part: WordPart) -> Case:
     outer, first, second = words(random, part, 3)
     instruction = f"With the terminal, make a folder “{outer}” in your home, with two folders “{first}” and “{second}” in it."
-    check = present(f"{outer}/", f"{outer}/{first}/", f"{outer}/{second}/")
+
+    async def check(look: Look) -> bool:
+        return await present(f"{outer}/")(look) and sorted(await look.names(outer)) == sorted([f"{first}/", f"{second}/"])
+
     return Case(instruction, check, _commands(f"mkdir -p {outer}/{first} {outer}/{second}"), {}, _OPENED)
 
 
