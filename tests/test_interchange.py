@@ -409,7 +409,10 @@ def test_wrong_configurations(tmp_path: Path) -> None:
         ({"write": "sharegpt"}, "agent: say"),
         ({"write": "agentnet", "curate": "edit"}, "no texts to be cut"),
         ({"read": "osworld", "curate": "mask"}, "trajectories of stepladder"),
-        ({"write": "sharegpt", "agent": "qwen_vl", "agent_options": {"colour": 1}}, "agent_options.colour: the agent 'qwen_vl' has no option"),
+        (
+            {"write": "sharegpt", "agent": "qwen_vl", "agent_options": {"colour": 1}},
+            "agent_options.colour: the agent 'qwen_vl' has no option",
+        ),
     ):
         with pytest.raises(ConfigError, match=words):
             main(ConvertConfig(tmp_path, tmp_path / "out", **given_))
