@@ -10,12 +10,13 @@ TORCH_OPTIONS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test test-vllm check bench clean clean-runs chromium chromium-full chromium-driver desktop osworld
+.PHONY: help setup demo test test-learning test-vllm check bench clean clean-runs chromium chromium-full chromium-driver desktop osworld
 
 help:
 	@echo "make setup    a virtual environment in .venv, the packages, Chromium"
 	@echo "make demo     the demonstration: train an agent from nothing on this machine, evaluate it, write a report (runs/demo)"
 	@echo "make test     the tests"
+	@echo "make test-learning   the tests that train for minutes: all eight algorithms, behaviour cloning"
 	@echo "make test-vllm   the tests against a real vLLM server on this machine's processor, in an environment of its own (.venv-vllm)"
 	@echo "make check    lint, format and types"
 	@echo "make desktop  what pocket desktops need: an X server, a sandbox, a window manager, applications"
@@ -62,6 +63,10 @@ osworld: .venv/ready
 test: setup chromium-full desktop
 	@echo "== tests, two at a time"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-learning: setup
+	@echo "== tests that train for minutes, two at a time"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "" -k learns tests/test_rl_learning.py tests/test_sft.py
 
 test-vllm: .venv/ready
 	@PIP_TORCH="$(TORCH_OPTIONS)" dev/install_vllm.sh .venv-vllm $(PYTHON)

@@ -45,7 +45,7 @@ class AlarmSettings:
     window            updates over which figures are averaged: the latest ones, against the ones before or the first ones
     rise, fall        how much the trained reward rises and the task reward falls from one window to the next to be "reward_hacking"
     dominance         the share of what makes the members of groups differ that one term beside the task's own reward has
-    collapse          the share of groups whose members all earn the same, in a window
+    collapse          the share of groups whose members all earn the same, of those with two graded members in a window
     entropy_low, entropy_high   entropy over a window as a multiple of that of the first window
     repeats           so many equal actions in a row that change nothing make an episode one that repeats itself, and
     repeating         the share of such episodes in one update
@@ -158,8 +158,9 @@ def find_alarms(
 ) -> dict[AlarmKind, tuple[str, tuple[Member, ...]]]:
     """Message and members that show it, by kind, for the last record of `history`.
 
-    Records are in the order of updates and may have "reward" (of the task), "term/<reward>", "flat" and "kept" (numbers of
-    groups), "entropy", "steps", "reply_tokens"; what they lack raises no alarm. `groups` are those of the last update.
+    Records are in the order of updates and may have "reward" (of the task), "term/<reward>", "kept" and "equal" (numbers of groups
+    with a signal, and of those without one that have two graded members; "flat", groups without a signal, stands for "equal" where
+    that is lacking), "entropy", "steps", "reply_tokens"; what they lack raises no alarm. `groups` are those of the last update.
     """
     if not settings.window:
         return {}
@@ -263,13 +264,15 @@ def _dominating(groups: Sequence[Sequence[Member]], settings: AlarmSettings) -> 
 
 
 def _collapse(history: Sequence[Record], settings: AlarmSettings) -> str:
-    records = [record for record in history if "flat" in record and "kept" in record][-settings.window :]
-    groups = sum(record["flat"] + record["kept"] for record in records)
-    if len(records) < settings.window or not groups:
+    """Groups that broken environments have left with fewer than two graded members say nothing about the policy."""
+    records = [record for record in history if "kept" in record and not {"equal", "flat"}.isdisjoint(record)][-settings.window :]
+    if len(records) < settings.window:
         return ""
-    share = sum(record["flat"] for record in records) / groups
-    if share < settings.collapse:
-        return ""
+    equal = [record.get("equal", record.get("flat")) for record in records]
+    groups = sum(equal) + sum(record["kept"] for record in records)
+    if not equal[-1] or sum(equal) < settings.collapse * groups:
+        return ""  # the latest update shows it, or there is no episode to name
+    share = sum(equal) / groups
     return f"in {100 * share:.0f} % of the groups of {len(records)} updates all members earned the same, so that nothing is learned"
 
 

@@ -358,6 +358,7 @@ def compare(context: typer.Context) -> None:
 @app.command("view", context_settings=PASSED_ON, help="Runs and trajectories as pages in a browser.")
 @app.command("play", context_settings=PASSED_ON, help="The same pages, and tasks that are played there, with an agent or alone.")
 @app.command("export", context_settings=PASSED_ON, help="The same pages as files that open from disk or any web host.")
+@app.command("report", context_settings=PASSED_ON, help="The report of a training, written again from the files of its run.")
 def viewer(context: typer.Context) -> None:
     from stepladder.cli_viewer import app as pages
 

@@ -1,4 +1,4 @@
-"""`stepladder view`, `stepladder play` and `stepladder export`: runs as pages."""
+"""`stepladder view`, `stepladder play`, `stepladder export` and `stepladder report`: runs as pages."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.markup import escape
 from stepladder.cli_options import Agent, Output, Settings, ShowSettings, Tasks, configured
 from stepladder.config import ConfigError
 from stepladder.stages import export as export_stage
+from stepladder.stages import training_report
 from stepladder.stages import view as stage
 from stepladder.stages.play import PlayConfig
 
@@ -104,6 +105,14 @@ def export(
     _say(f"{exported.trajectories} trajectories, {exported.pictures} pictures: {config.html / 'index.html'}")
     if exported.left_out:
         _say(f"{exported.left_out} trajectories were left out (--most)")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="The directory of a run of `stepladder sft`, `rl` or `flywheel`.")],
+) -> None:
+    """The report of a training, written again from the files of its run: report.html, report.md, report.json."""
+    _say(f"report: {training_report.write(run)}")
 
 
 def _play(

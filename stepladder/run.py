@@ -1,6 +1,7 @@
 """A run directory: what was asked, where it ran, what it measured, how far it came.
 
 config.json        the resolved configuration; a run directory holds one configuration for good
+defaults.json      what the settings would have been if nobody had set any, where the stage tells
 environment.json   every start of the run: time, command line, seeds, git state, versions, machine
 metrics.jsonl      one line a measurement, append-only
 phases.json        stages done, their running time over all restarts, their results
@@ -41,7 +42,8 @@ class Run:
     `config` is a configuration dataclass or a plain mapping. A directory that was started with another configuration is refused
     with a ConfigError that names the differing settings; settings named in `may_change` (dotted; a group stands for all below
     it) may differ, for they change how the work is done and not its outcome. `trackers` are told of every measurement, too
-    (`stepladder.tracking`). Raises Locked while another process runs it, PluginError for a tracker that is not there.
+    (`stepladder.tracking`). `defaults` are those of the configuration, kept for reports as they were at the first start.
+    Raises Locked while another process runs it, PluginError for a tracker that is not there.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Run:
         seeds: Mapping[str, Any] | None = None,
         may_change: Sequence[str] = (),
         trackers: Sequence[str] = (),
+        defaults: Any = None,
     ) -> None:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -63,6 +66,8 @@ class Run:
             self._trackers = Trackers(trackers, self.directory, plain or {})
             if plain is not None:
                 self._check_config(plain, may_change)
+            if defaults is not None and not (self.directory / "defaults.json").exists():
+                write_json(self.directory / "defaults.json", to_dict(defaults))
             self._record_start(dict(seeds or {}))
             self._phases = read_phases(self.directory)
             self._open_metrics()

@@ -16,6 +16,7 @@ from test_rl import clicks as clicks  # a fixture: any reply is a click
 
 from stepladder.alarms import FILE, AlarmLog, AlarmSettings, described, find_alarms, longest_repeat, observe, read_alarms
 from stepladder.config import ConfigError
+from stepladder.interfaces import EnvironmentFailure
 from stepladder.rewards.combine import WeightedReward
 from stepladder.run import Run
 from stepladder.stages import flywheel
@@ -113,6 +114,20 @@ def test_weights_are_those_of_the_main_terms() -> None:
 def test_groups_that_collapse(flat: list[float], alarm: bool) -> None:
     records = history(flat=flat, kept=[8 - count for count in flat])
     assert kinds(records, [group([1, 1])]) == ({"group_collapse"} if alarm else set())
+
+
+def test_broken_environments_are_no_collapse() -> None:
+    """Where an outage takes the grades of most groups, those that are left tell."""
+    outage = history(flat=[8, 8, 8], equal=[0, 0, 0], kept=[0, 0, 0])
+    assert kinds(outage, [group([1])]) == set()
+    assert kinds(history(flat=[7, 7, 7], equal=[1, 1, 1], kept=[1, 1, 1]), [group([1, 1])]) == set(), "half of those with grades"
+    records, members = history(flat=[8, 8, 8], equal=[2, 2, 1], kept=[0, 0, 0]), [observe(group([1, 1]), "s")]
+    message, shown = find_alarms(records, members, SETTINGS)["group_collapse"]
+    assert "in 100 % of the groups of 3 updates" in message
+    assert [one.id for one in shown] == ["g-0"]
+    assert kinds(history(flat=[8, 8, 8], equal=[8, 8, 0], kept=[0, 0, 0])) == set(), (
+        "the latest update has no episode that shows it"
+    )
 
 
 def test_a_collapse_names_a_member_of_every_equal_group() -> None:
@@ -267,6 +282,31 @@ def test_a_run_raises_alarms_and_learns_the_same_without_them(start: Path, tmp_p
     assert told == untold
     weights = [(tmp_path / name / "checkpoint" / "model.safetensors").read_bytes() for name in ("watched", "unwatched")]
     assert weights[0] == weights[1]
+
+
+class Outage(Hopeless):
+    """A machine that is gone before it can tell how an episode ended."""
+
+    @classmethod
+    def tasks(cls) -> list[Task]:
+        return [Task("outage", "left", "test_alarms:Outage", max_steps=1)]
+
+    async def evaluate(self) -> float:
+        raise EnvironmentFailure("the machine is gone")
+
+
+def test_a_run_whose_environments_break_does_not_accuse_the_policy(start: Path, tmp_path: Path) -> None:
+    outage = replace(
+        SIDES, checkpoint=start, tasks="env:test_alarms:Outage", groups=1, group_size=2, rounds=1, updates=2, environments=1
+    )
+    outage = replace(outage, output=tmp_path, alarms=AlarmSettings(window=2), validation=0)
+    train(outage, show=False)
+    records = figures(tmp_path)
+    assert [record["kept"] for record in records] == [0, 0]
+    assert all(record["failed"] == record["episodes"] > 0 for record in records)
+    assert all(record["flat"] > 0 for record in records)
+    assert [record["equal"] for record in records] == [0, 0]
+    assert read_alarms(tmp_path) == []
 
 
 def test_a_run_that_was_killed_doubles_no_alarm(start: Path, tmp_path: Path) -> None:

@@ -213,6 +213,16 @@ def test_findings_come_with_their_evidence(run: tuple[Path, Summary]) -> None:
     assert (told["open"], told["infeasible"]) == (len(summary.findings), ["impossible"])
 
 
+def test_pictures_of_others_in_the_directory_stay(tmp_path: Path) -> None:
+    """A play or a recording may have the same directory, with its pictures in the same folder."""
+    others = ImageStore(tmp_path / "images").put_pixels(np.full((80, 100, 3), 7, np.uint8))
+    (tmp_path / audit.PASSING / "ab").mkdir(parents=True)  # what an audit left that was killed
+    summary = audited(tmp_path, seeds=1, probes=ProbeSettings(wrong=1))
+    assert summary.findings
+    assert others in ImageStore(tmp_path / "images")
+    assert not (tmp_path / audit.PASSING).exists()
+
+
 def test_an_audit_that_is_done_is_not_done_again(run: tuple[Path, Summary]) -> None:
     directory, summary = run
     (directory / OUTCOMES).open("a").write('[{"task": "cut o')
@@ -254,6 +264,16 @@ def test_the_command_line_says_what_it_found_and_what_is_known(tmp_path: Path) -
     assert "the allowance for nothing, idle, covers nothing" in output
     told = json.loads(runner.invoke(cli_audit.app, [*arguments, "--set", "probes.wrong=none", "--json"]).output)
     assert told["open"] == len(told["findings"]) - 1
+
+
+def test_what_stepladder_knows_and_no_finding_needs_is_told_of_audited_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale, elsewhere = Allowed("sou*", "idle", "it was once so"), Allowed("desk/web-*", "idle", "it was once so")
+    monkeypatch.setattr(audit, "KNOWN", (stale, elsewhere))
+    summary = audited(tmp_path / "run", seeds=1, probes=ProbeSettings(wrong=1))
+    assert summary.unused == (stale,)
+    assert [one["task"] for one in json.loads((tmp_path / "run/audit.json").read_text())["unused_allowances"]] == ["sou*"]
 
 
 def test_a_set_without_findings_ends_well(tmp_path: Path) -> None:

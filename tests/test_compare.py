@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from typer.testing import CliRunner
 from stepladder import cli
 from stepladder.compare.comparison import Flip, compare_runs, comparison_json, shown_flips
 from stepladder.compare.html import html_page
+from stepladder.compare.table import summary_lines
 from stepladder.errors import UserError
 from stepladder.images import ImageStore
+from stepladder.report.words import percent
+from stepladder.seeds import HELDOUT, heldout_seeds
 from stepladder.stages import evaluate
-from stepladder.stats import holm, paired_bootstrap
+from stepladder.stats import difference_interval, holm, paired_bootstrap, wilson_interval
 from stepladder.store import TrajectoryStore
 from stepladder.types import Action, Completion, Observation, Step, Task, Trajectory
 
@@ -63,15 +67,16 @@ def write(
     settings: Mapping[str, Any] | None = SETTINGS,
     policy: str = "checkpoint",
     tasks: Sequence[Task] = TASKS,
+    begin: int = 0,
 ) -> Path:
-    """An evaluation's directory: `outcomes` maps a task to its seeds from 0 on, each with its trials."""
+    """An evaluation's directory: `outcomes` maps a task to its seeds from `begin` on, each with its trials."""
     images = ImageStore(directory / "images")
     by_name = {task.id: task for task in tasks}
     with TrajectoryStore(directory / f"{policy}.jsonl", "a") as store:
         for name, seeds in outcomes.items():
             for seed, trials in enumerate(seeds):
                 for trial, success in enumerate(trials):
-                    store.append(episode(images, by_name[name], seed, success, policy, trial))
+                    store.append(episode(images, by_name[name], begin + seed, success, policy, trial))
     if settings is not None:
         (directory / "config.json").write_text(json.dumps(settings))
     return directory
@@ -132,12 +137,30 @@ def test_of_several_trials_the_mean_counts_and_not_the_last(tmp_path: Path) -> N
     assert paired.method == "exchange of tasks"
     assert (found.overall.low, found.overall.high, paired.p) == pytest.approx((wanted[1], wanted[2], wanted[3]))
     row = next(row for row in found.tasks if row.name == "click-test")
-    assert row.method == "exchange of starts"
+    assert row.method == "Mantel-Haenszel, exact"
     lost = next(flip for flip in found.flips if not flip.gained)
     assert (lost.before, lost.after) == (1.0, 0.5)
     assert (lost.first, lost.second) == ("enter-text-0-checkpoint-0", "enter-text-0-checkpoint-0")
     half = next(flip for flip in found.flips if flip.task == "click-test" and flip.seed == 0)
     assert half.first == "click-test-0-checkpoint-1", "the trial that failed"
+
+
+def test_several_trials_of_one_start_are_compared_by_fishers_test(tmp_path: Path) -> None:
+    """One start a task, as OSWorld has it: there is nothing to exchange but the trials."""
+    names = ("click-test", "enter-text", "click-tab")
+    first = write(tmp_path / "first", {name: [[False] * 8] for name in names})
+    second = write(tmp_path / "second", {names[0]: [[True] * 8], names[1]: [[True] + [False] * 7], names[2]: [[False] * 8]})
+    tasks = {row.name: row for row in compare_runs(first, second).tasks}
+    assert {row.method for row in tasks.values()} == {"Fisher, exact"}
+    assert [tasks[name].p for name in names] == pytest.approx([2 / comb(16, 8), 1, 1])
+    assert tasks["click-test"].adjusted == pytest.approx(3 * 2 / comb(16, 8))
+
+    alone = write(tmp_path / "alone", {"click-test": [[True] * 8]})
+    found = compare_runs(first, alone).overall
+    assert (found.paired.method, found.task_p) == ("Fisher, exact", None)
+    assert found.paired.p == pytest.approx(2 / comb(16, 8))
+    assert (found.low, found.high) == pytest.approx(difference_interval((0, 8, 8, 8)))
+    assert 0.4 < found.low < found.high <= 1
 
 
 def test_starts_of_one_side_alone_are_counted_by_reason(tmp_path: Path) -> None:
@@ -148,6 +171,87 @@ def test_starts_of_one_side_alone_are_counted_by_reason(tmp_path: Path) -> None:
     assert found.only_first == {"not graded": 1, "not played": 1}
     assert found.only_second == {"not graded": 1}
     assert found.overall.task_p is None, "one task says nothing of others"
+
+
+def asking(episodes: int, first: int = 0, trials: int = 1) -> dict[str, Any]:
+    return {**SETTINGS, "episodes": episodes, "first": first, "trials": trials}
+
+
+def test_starts_that_neither_has_a_grade_of_are_counted(tmp_path: Path) -> None:
+    first = write(tmp_path / "first", {"click-test": singles("+?.?"), "enter-text": singles("+")}, asking(5), begin=HELDOUT)
+    second = write(tmp_path / "second", {"click-test": singles("+??."), "enter-text": singles("+++++")}, asking(5), begin=HELDOUT)
+    found = compare_runs(first, second)
+    assert found.neither == {"not graded": 3, "not played": 1}
+    assert found.only_second == {"not played": 4}
+    assert comparison_json(found)["neither"] == found.neither
+    line = "4 starts left out of which neither has a grade: 3 not graded, 1 not played"
+    assert f"Neither: {line}" in summary_lines(found)
+    assert line in html_page(found)
+
+
+def test_the_episodes_count_that_the_evaluation_counts(tmp_path: Path) -> None:
+    """Trials beyond those that were asked for, and seeds of an evaluation that was larger once."""
+    first = write(tmp_path / "first", {"click-test": [[True, False, False], [True, True, None, False], [True]]}, asking(2, 1, 2))
+    with TrajectoryStore(first / "checkpoint.jsonl", "a") as store:
+        for seed, outcomes in ((1, [True, False, False]), (2, [True, True, None, False]), (3, [True])):
+            for trial, success in enumerate(outcomes):
+                store.append(episode(ImageStore(), TASKS[0], HELDOUT + seed, success, trial=trial))
+    second = write(tmp_path / "second", {"click-test": [[True]] * 4}, None, begin=HELDOUT)
+    found = compare_runs(first, second)
+    assert (found.overall.paired.n, found.seeds, found.spending[0].episodes) == (2, (HELDOUT + 1, HELDOUT + 2), 4)
+    assert found.overall.paired.first == (0 + 1 / 2) / 2
+    assert found.only_second == {"not asked for": 2}
+    lines = summary_lines(found)
+    assert any("seeds 1000001, 1000002 were asked for, of each start the last 2 graded count" in line for line in lines)
+    assert any("all graded episodes count" in line for line in lines)
+    with TrajectoryStore(first / "checkpoint.jsonl") as store:
+        seeds = heldout_seeds(2, 1)
+        result = evaluate.result_of(store, [TASKS[0]], seeds, policy="checkpoint", seconds=0, trials=2)
+    assert (result.n, result.successes) == (4, found.spending[0].successes)
+    assert comparison_json(found)["first"]["asked"] == {"seeds": list(seeds), "trials": 2}
+    assert comparison_json(found)["second"]["asked"] is None
+    (second / "config.json").write_text(json.dumps(asking(3, 500)))
+    with pytest.raises(UserError, match="no graded episode of the seeds that were asked for, 1000500 to 1000502"):
+        compare_runs(first, second)
+
+
+def test_what_it_was_measured_on_is_said(tmp_path: Path) -> None:
+    tasks = [Task("a", "x", "osworld"), Task("b", "y", "osworld", tags=("infeasible",))]
+    first = write(tmp_path / "first", {"a": singles("-+-"), "b": singles("+++")}, tasks=tasks)
+    second = write(tmp_path / "second", {"a": singles("+++"), "b": singles("---")}, {**SETTINGS, "task_set": "bbbb"}, tasks=tasks)
+    write(first, {"a": singles("-+--+"), "b": singles("+?")}, policy="give_up", tasks=tasks)
+    found = compare_runs(first, second)
+    lines = summary_lines(found)
+    page = html_page(found)
+    for words in (
+        "task set aaaa",
+        "task set bbbb",
+        "2 tasks; seeds 0 to 2",
+        "33.3 % and 100.0 %, n = 3, difference +66.7 points, p = 0.5 (McNemar, exact)",
+        "on the infeasible alone 100.0 % and 0.0 %, n = 3",
+        "giving up at once 50.0 % (n = 4); not measured: random clicks, idle, oracle",
+        "not measured: random clicks, idle, giving up at once, oracle",
+    ):
+        assert any(words in line for line in lines), words
+        assert words in page, words
+    written = comparison_json(found)
+    assert (written["seeds"], written["feasible"]["n"], written["infeasible"]["lost"]) == ([0, 1, 2], 3, 3)
+    assert written["first"]["baselines"] == {"give_up": {"rate": 0.5, "n": 4}}
+    assert written["second"]["baselines"] == {}
+
+
+def test_without_infeasible_tasks_nothing_else_is_said(two: tuple[Path, Path]) -> None:
+    found = compare_runs(*two)
+    assert (found.feasible, found.infeasible) == (None, None)
+    assert "Without infeasible tasks: the same: none of the tasks is marked as infeasible" in summary_lines(found)
+
+
+def test_the_confidence_is_that_of_every_interval_of_the_page(two: tuple[Path, Path]) -> None:
+    pages = [html_page(compare_runs(*two, confidence=confidence)) for confidence in (0.5, 0.99)]
+    for page, confidence in zip(pages, (0.5, 0.99), strict=True):
+        for successes in (2, 7):
+            low, high = wilson_interval(successes, 8, confidence)
+            assert f"{percent(low, 0)} to {percent(high, 0)}" in page
 
 
 def test_episodes_of_a_broken_environment_do_not_count(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from stepladder.models.tokenizer import build_tokenizer
 from stepladder.plugins import PluginError
 from stepladder.policies.scripted import FixedActionPolicy, last_observation
 from stepladder.results import Result
+from stepladder.rollout.group import EpisodeJob
+from stepladder.rollout.live import LiveScreens
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.evaluate import (
     EvaluateConfig,
@@ -33,8 +35,9 @@ from stepladder.stages.evaluate import (
     policy_name,
     policy_player,
 )
+from stepladder.stages.policies import BASELINES
 from stepladder.store import TrajectoryStore
-from stepladder.types import Action, Completion, Limits, Message, Prompt, Sampling, Task
+from stepladder.types import Action, Completion, Limits, Message, Observation, Prompt, Sampling, Task
 
 TASKS = [Task(name, "", "fakes:FakeEnvironment", max_steps=3) for name in ("one", "two")]
 
@@ -148,6 +151,27 @@ def test_the_oracle_and_the_baselines_play(tmp_path: Path) -> None:
     assert found.rate == 0.0
     with pytest.raises(ConfigError, match="no baseline 'clever'"):
         baseline_player("clever")
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_can_be_watched(tmp_path: Path, name: str) -> None:
+    shown: list[dict[str, object]] = []
+
+    class Watched(FakeEnvironment):
+        async def step(self, action: Action) -> Observation:
+            shown.extend(json.loads(path.read_text()) for path in (tmp_path / "live").glob("*.json"))
+            return await super().step(action)
+
+        async def evaluate(self) -> float:
+            shown.extend(json.loads(path.read_text()) for path in (tmp_path / "live").glob("*.json"))
+            return await super().evaluate()
+
+    play = baseline_player(name, live=LiveScreens(tmp_path, name))
+    trajectory = asyncio.run(play(Watched(), EpisodeJob(TASKS[0], 4, index=2)))
+    assert {one["id"] for one in shown} == {trajectory.id}
+    assert {one["policy"] for one in shown} == {name}
+    assert shown[0]["step"] == 0
+    assert list((tmp_path / "live").iterdir()) == [], "what is over is not shown"
 
 
 def test_random_clicks_do_not_depend_on_what_else_runs(tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ NO_TORCH = {
         "stages/collect.py",
         "stages/evaluate.py",
         "stages/policies.py",
+        "stages/training_curves.py",
+        "stages/training_report.py",
     ),
     "tracking/trackers.py",  # each of the others needs the package of its tracker
     *("policies/answers.py", "policies/blocks.py", "policies/budget.py", "policies/http.py", "policies/pictures.py"),

@@ -28,6 +28,7 @@ from stepladder.policies.random import RandomPolicy
 from stepladder.policies.scripted import ScriptedPolicy
 from stepladder.rollout.episode import PolicyActor, act_out, run_episode
 from stepladder.stages.play import PlayConfig, open_play
+from stepladder.stages.policies import BASELINES
 from stepladder.stages.sft_setup import lessons
 from stepladder.store import NoStore, TrajectoryStore
 from stepladder.train.sample import ROW, from_step
@@ -577,6 +578,18 @@ def test_an_instruction_of_ones_own_is_judged_by_its_author(tmp_path: Path) -> N
     assert first.task.id.startswith("forms-login-own-")
     assert first.task.id == second.task.id
     assert (first.index, second.index) == (0, 1)
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_every_baseline_plays(tmp_path: Path, baseline: str) -> None:
+    async def main() -> None:
+        async with client(tmp_path, policies=(baseline,)) as page:
+            identifier = await page.begin(player=baseline, review=True)
+            await begun(page, identifier)
+            await page.until(identifier, "proposed")
+            await page.order(identifier, "discard")
+
+    asyncio.run(main())
 
 
 async def begun(page: Client, identifier: str) -> dict[str, Any]:

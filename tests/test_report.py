@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from stepladder.report import Curve, Report, Rung, choose_strips, write_report
 from stepladder.report.figures import curve_svg
 from stepladder.report.frames import describe_action, draw_action, frames, outcome
 from stepladder.report.markdown import table
+from stepladder.report.markdown_text import inline, plain
 from stepladder.report.words import duration, percent
 from stepladder.results import summarise
 from stepladder.stats import success_rate, wilson_interval
@@ -117,6 +119,39 @@ def test_text_from_outside_is_escaped(tmp_path: Path) -> None:
         hostile, hostile, (Rung(hostile, one),), {hostile: one}, 1.0, strips=strips, about={hostile: hostile}, images=images
     )
     assert hostile not in write_report(tmp_path, data).read_text()
+
+
+def test_markdown_shows_text_from_outside_as_it_is(tmp_path: Path) -> None:
+    """What a page or a model has written can become no markup, no link and no picture in report.md, and no line of its own."""
+    images = ImageStore()
+    hostile = "# Done <img src=x onerror=alert(1)>\n\n![p](https://example.org/a.png) **100 %** of `all`\n- one | two_"
+    one = episode(images, TASKS[0], 1)
+    task = replace(one.task, id="a`b|c [x](https://example.org/) <b>", instruction=hostile)
+    steps = tuple(replace(step, action=Action("type", text=hostile), thought=hostile) for step in one.steps)
+    strips = [replace(choose_strips([replace(one, task=task, steps=steps)])[0], note=hostile)]
+    found = summarise([replace(one, task=task)], [task], [1], policy="p", task_set="", seconds=1.0)
+    rungs = (Rung(hostile, found),)
+    write_report(
+        tmp_path,
+        Report(hostile, hostile, rungs, {hostile: found}, 1.0, strips=tuple(strips), about={hostile: hostile}, images=images),
+    )
+    text = (tmp_path / "report.md").read_text()
+    assert "<img" not in text
+    assert "<b>" not in text.replace("`a'b\\|c [x](https://example.org/) <b>`", "")
+    assert (
+        re.findall(r"(?<!\\)!?\[[^\]]*(?<!\\)\]\((?!report_files/)", text.replace("`a'b\\|c [x](https://example.org/) <b>`", ""))
+        == []
+    )
+    assert "**100" not in text.replace("**100.0 %**", "")
+    assert (
+        r"> \# Done &lt;img src=x onerror=alert(1)&gt; !\[p\](https://example.org/a.png) \*\*100 %\*\* of \`all\` - one | two\_"
+        in text
+    )
+    assert not [line for line in text.splitlines() if line.startswith(("- one", "# Done", "!\\["))]
+    assert "4 click_test a_b" in inline("4 click_test a_b"), "words stay as they are"
+    assert [plain(one) for one in ("1. go", "- go", "+ go", "12) go", "--- go", "2 go")] == [
+        *(r"1\. go", r"\- go", r"\+ go", r"12\) go", r"\--- go", "2 go")
+    ]
 
 
 def test_a_report_without_anything_is_still_a_report(tmp_path: Path) -> None:

@@ -206,6 +206,7 @@ LEARN = replace(
 )
 
 
+@pytest.mark.learning
 def test_behaviour_cloning_learns_to_dismiss_dialogs(tmp_path: Path) -> None:
     spec, options = "forms:dismiss-dialog", {"height": 224}
     collect(

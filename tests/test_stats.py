@@ -107,17 +107,34 @@ def test_cluster_bootstrap_is_wider_when_tasks_differ_and_alike_when_they_do_not
     assert cluster_bootstrap(alike).high - cluster_bootstrap(alike).low == pytest.approx(pooled.high - pooled.low, rel=0.6)
 
 
-@pytest.mark.parametrize(("n", "times"), [(20, 1500), (60, 1200), (200, 800), (500, 500)])
-def test_cluster_bootstrap_covers_as_often_as_it_says(n: int, times: int) -> None:
-    """Tasks of different difficulty, played several times."""
+def bootstrap_coverage(n: int, times: int, rate: float, spread: float) -> float:
+    """Of the mean of `n` tasks, five episodes each, whose chances are beta-distributed around `rate`, the wider the smaller
+    `spread` is."""
     generator = np.random.default_rng(n)
-    chances = generator.beta(1.2, 1.8, size=(times, n))
-    successes = generator.binomial(5, chances)
+    successes = generator.binomial(5, generator.beta(rate * spread, (1 - rate) * spread, size=(times, n)))
     hits = 0
     for trial, of_tasks in enumerate(successes):
         low, high = mean_interval({str(i): [c / 5] for i, c in enumerate(of_tasks)}, resamples=300, seed=trial)
-        hits += low <= 0.4 <= high
-    assert 0.93 <= hits / times <= 0.97
+        hits += low <= rate <= high
+    return hits / times
+
+
+@pytest.mark.parametrize(("n", "times"), [(20, 1500), (60, 1200), (200, 800), (500, 500)])
+def test_cluster_bootstrap_covers_as_often_as_it_says(n: int, times: int) -> None:
+    """Tasks of different difficulty, played several times."""
+    assert 0.93 <= bootstrap_coverage(n, times, 0.4, 3) <= 0.97
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.8])
+@pytest.mark.parametrize("n", [20, 60])
+def test_cluster_bootstrap_covers_so_at_the_ends_of_the_range_of_the_page(n: int, rate: float) -> None:
+    assert 0.93 <= bootstrap_coverage(n, 1000, rate, 3) <= 0.97
+
+
+@pytest.mark.parametrize(("n", "spread"), [(20, 1), (60, 1), (20, 3), (60, 3)])
+def test_cluster_bootstrap_covers_less_often_at_low_rates_as_the_page_says(n: int, spread: float) -> None:
+    """A few tasks with a success or none: the mean is skewed, and so is what is resampled."""
+    assert 0.88 <= bootstrap_coverage(n, 1000, 0.05, spread) <= 0.94
 
 
 def test_the_bootstrap_agrees_with_scipy() -> None:

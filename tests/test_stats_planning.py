@@ -140,6 +140,17 @@ def test_more_trials_help_less_the_more_tasks_differ() -> None:
     assert tasks_needed(Assumptions(0.4, -0.05)).tasks == pytest.approx(tasks_needed(Assumptions(0.35, 0.05)).tasks, abs=2)
 
 
+@pytest.mark.parametrize(("rate", "difference"), [(0.5, 0.05), (0.5, -0.05), (0.1, 0.1), (0.8, 0.03), (0.3, 0.2)])
+@pytest.mark.parametrize(("icc", "correlation"), [(1.0, 1.0), (0.98, 1.0), (1.0, 0.97), (0.9, 0.9), (0.5, 0.5), (0.0, 0.0)])
+def test_four_trials_are_worth_no_more_than_four_tasks(rate: float, difference: float, icc: float, correlation: float) -> None:
+    assumed = Assumptions(rate, difference, icc, correlation)
+    single = tasks_needed(assumed, 1).tasks
+    several = tasks_needed(assumed, 4).tasks
+    assert several >= 0.85 * single / 4, "McNemar's exact test for single trials is on the safe side, by up to so much"
+    if icc == 1:
+        assert several >= 0.85 * single, "further trials of a task that always ends alike tell nothing"
+
+
 @pytest.mark.parametrize(("trials", "design"), [(1, "paired"), (4, "paired"), (4, "independent")])
 def test_the_smallest_difference_is_the_one_that_so_many_tasks_are_needed_for(trials: int, design: str) -> None:
     needed = tasks_needed(Assumptions(0.3, 0.08), trials, design)  # type: ignore[arg-type]

@@ -121,6 +121,70 @@ def test_tasks_are_counted_as_a_report_counts_them(asked: Asked, folder: Path) -
     assert found["missing"] == {"env_error": 1}
 
 
+def evaluated(directory: Path, played: dict[str, list[Trajectory]], rung: str | None = None) -> Asked:
+    """The viewer of an evaluation with these stores, and with a report where there is a rung."""
+    with Run(directory, {"baselines": ["random"]}):
+        for name, trajectories in played.items():
+            with TrajectoryStore(directory / f"{name}.jsonl", "a") as store:
+                for one in trajectories:
+                    store.append(one)
+    if rung is not None:
+        last = {"rung": rung, "success": 0.5, "low": 0.1, "high": 0.9, "n": 4}
+        (directory / "report.json").write_text(json.dumps({"rungs": [last]}))
+    return Asked(directory)
+
+
+def alone(images: ImageStore, seed: int, reward: float | None, policy: str, index: int = 0) -> Trajectory:
+    """An episode that belongs to no group."""
+    return replace(episode(images, seed, (press("Open"),), reward, policy, index), group="")
+
+
+def test_repeated_starts_widen_the_headline_as_they_widen_the_table(tmp_path: Path) -> None:
+    images = ImageStore(tmp_path / "run/images")
+    asked = evaluated(tmp_path / "run", {"agent": [alone(images, 1, float(index < 3), "agent", index) for index in range(4)]})
+    run = asked.get("runs", "run")
+    (row,) = asked.get("runs", "run", "tasks")["tasks"]
+    assert run["stores"][0]["starts"] == 1
+    assert (run["headline"]["low"], run["headline"]["high"]) == (row["low"], row["high"])
+    assert row["high"] - row["low"] > 0.8
+    asked.runs.close()
+
+
+def test_the_headline_names_the_store_of_its_episodes(tmp_path: Path) -> None:
+    images = ImageStore(tmp_path / "run/images")
+    stores = {name: [alone(images, 1, 1.0, name)] for name in ("checkpoint", "random")}
+    asked = evaluated(tmp_path / "run", stores, rung="checkpoint")
+    assert asked.get("runs", "run")["headline"]["store"] == "checkpoint"
+    asked.runs.close()
+    (tmp_path / "demo/evaluate").mkdir(parents=True)
+    (tmp_path / "run").rename(tmp_path / "demo/evaluate/cloned")
+    (tmp_path / "demo/evaluate/cloned/report.json").rename(tmp_path / "demo/report.json")
+    for rung, store in (("cloned", "evaluate/cloned/checkpoint"), ("another", None)):
+        (tmp_path / "demo/config.json").write_text("{}")
+        report = json.loads((tmp_path / "demo/report.json").read_text())
+        report["rungs"][-1]["rung"] = rung
+        (tmp_path / "demo/report.json").write_text(json.dumps(report))
+        asked = Asked(tmp_path / "demo")
+        assert asked.get("runs", "demo")["headline"]["store"] == store
+        asked.runs.close()
+
+
+def test_what_was_played_again_is_not_missing(tmp_path: Path) -> None:
+    """Of two trials a start: one failed and was played again, one failed twice and lacks both, one lacks one of them."""
+    images = ImageStore(tmp_path / "run/images")
+    rewards = {1: (None, 1.0, 0.0), 2: (None, None, None), 3: (None, None, 1.0)}
+    trajectories = [
+        alone(images, seed, reward, "agent", index) for seed, its in rewards.items() for index, reward in enumerate(its)
+    ]
+    asked = evaluated(tmp_path / "run", {"agent": trajectories})
+    (row,) = asked.get("runs", "run", "tasks")["tasks"]
+    (wanted,) = summarise(trajectories, [TASK], list(rewards), policy="agent", task_set="", seconds=0, trials=2).tasks
+    for name in ("n", "rate", "low", "high", "missing", "statuses"):
+        assert row[name] == pytest.approx(getattr(wanted, name)), name
+    assert row["missing"] == {"env_error": 3}
+    asked.runs.close()
+
+
 @pytest.mark.parametrize(
     ("query", "wanted"),
     [

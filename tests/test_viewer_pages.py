@@ -81,7 +81,6 @@ def test_keys_are_listed_and_lead_around(tab: Tab) -> None:
         for key in keys:
             page.keyboard.press(key)
         expect(page).to_have_url(tab.address + path)
-    tab.faults.clear()  # this server allows no plays
     page.get_by_role("button", name="Colours").click()
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
     page.get_by_role("button", name="Colours").click()
@@ -117,6 +116,26 @@ def test_tasks_show_intervals_and_lead_to_their_trajectories(tab: Tab) -> None:
     page.wait_for_selector("[role=grid]")
     assert f"task={TASK.id}" in url(page)
     expect(page.get_by_text("12 trajectories")).to_be_visible()
+
+
+def test_tasks_open_on_the_store_of_the_headline(browser: Browser, tmp_path: Path) -> None:
+    """And not on random clicks, whose store comes last by its name."""
+    images = ImageStore(tmp_path / "run/images")
+    with Run(tmp_path / "run", {"baselines": ["idle", "random"]}):
+        for name, reward in (("checkpoint", 1.0), ("idle", 0.0), ("random", 0.0)):
+            with TrajectoryStore(tmp_path / f"run/{name}.jsonl", "a") as store:
+                store.append(episode(images, 1, (press("Open"),), reward, name))
+    context = browser.new_context()
+    with served([tmp_path / "run"]) as address:
+        tab = Tab(context.new_page(), address)
+        page = tab.open("/run/run?view=tasks")
+        expect(page.get_by_label("Store")).to_have_value("checkpoint")
+        expect(page.locator("table.tasks tbody .rate b")).to_have_text("100 %")
+        page.get_by_label("Store").select_option("random")
+        expect(page.locator("table.tasks tbody .rate b")).to_have_text("0 %")
+        assert "store=random" in url(page)
+        context.close()
+    assert tab.faults == []
 
 
 def test_long_lists_are_windowed(tab: Tab) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.compare.divergence import Divergence, divergence
-from stepladder.compare.pairing import Overall, Pair, Paired, by_group, overall, single_trials
-from stepladder.compare.sides import Episode, Side, Start, read_episode
-from stepladder.domains import domain_of
+from stepladder.compare.pairing import Overall, Pair, Paired, by_group, overall, paired_result, single_trials
+from stepladder.compare.sides import Baseline, Episode, Side, Start, read_episode
+from stepladder.domains import domain_of, is_infeasible
 from stepladder.errors import UserError
 from stepladder.policies.budget import PRICED
 from stepladder.report.frames import describe_actions
@@ -82,7 +82,12 @@ class Flip:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """`only_first` and `only_second` count the starts that only one side has graded episodes of, by the reason: the other has "not
-    played" them or has them "not graded". `domains` is empty where all tasks are of one."""
+    played" them, has them "not graded", or they were "not asked for" there. `neither` counts those that neither has a grade of:
+    "not graded", or "not played" though asked for, of tasks that have other episodes.
+
+    `domains` is empty where all tasks are of one. `seeds` are those of the starts in common. `feasible` is the result without the
+    tasks that cannot be done and `infeasible` that of these alone, None of no starts; where no task is marked so both are None.
+    `baselines` are those beside each side, on the starts in common."""
 
     first: Side
     second: Side
@@ -93,6 +98,11 @@ class Comparison:
     spending: tuple[Spending, Spending]
     only_first: Mapping[str, int]
     only_second: Mapping[str, int]
+    neither: Mapping[str, int]
+    seeds: tuple[int, ...]
+    feasible: Paired | None
+    infeasible: Paired | None
+    baselines: tuple[Mapping[str, Baseline], Mapping[str, Baseline]]
     trials: bool
     warnings: tuple[str, ...]
 
@@ -120,6 +130,7 @@ def compare_runs(
             pairs.append(Pair(start, one, other))
         pairs.sort(key=lambda pair: pair.start)
         flips = tuple(_flip(pair, stores[0], stores[1]) for pair in pairs if pair.before != pair.after)
+    feasible, infeasible = _by_feasibility(pairs)
     domains = by_group(pairs, lambda pair: domain_of(pair.first[0].task))
     return Comparison(
         first=sides[0],
@@ -132,8 +143,13 @@ def compare_runs(
             _spending([one for pair in pairs for one in pair.first]),
             _spending([one for pair in pairs for one in pair.second]),
         ),
-        only_first=_alone(graded[0], graded[1], sides[1].ungraded()),
-        only_second=_alone(graded[1], graded[0], sides[0].ungraded()),
+        only_first=_alone(graded[0], graded[1], sides[1]),
+        only_second=_alone(graded[1], graded[0], sides[0]),
+        neither=_neither(sides, graded),
+        seeds=tuple(sorted({seed for _, seed in starts})),
+        feasible=feasible,
+        infeasible=infeasible,
+        baselines=(sides[0].baselines(starts), sides[1].baselines(starts)),
         trials=not single_trials(pairs),
         warnings=tuple(_warnings(sides[0], sides[1], pairs)),
     )
@@ -142,12 +158,16 @@ def compare_runs(
 def comparison_json(found: Comparison) -> dict[str, Any]:
     """Plain JSON values. Rates lie in 0..1, times are seconds, positions of steps count from 0."""
     sides = {}
-    for name, side, spending in zip(("first", "second"), (found.first, found.second), found.spending, strict=True):
+    for name, side, spending, baselines in zip(
+        ("first", "second"), (found.first, found.second), found.spending, found.baselines, strict=True
+    ):
         sides[name] = {
             "run": str(side.path),
             "store": str(side.store_path),
             "policy": side.policy,
             "task_set": side.task_set,
+            "asked": None if side.asked is None else {"seeds": list(side.asked[0]), "trials": side.asked[1]},
+            "baselines": {name: dataclasses.asdict(one) for name, one in baselines.items()},
             "spending": dataclasses.asdict(spending),
         }
     total = dataclasses.asdict(found.overall)
@@ -159,6 +179,10 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
         "flips": [dataclasses.asdict(flip) for flip in found.flips],
         "only_first": dict(found.only_first),
         "only_second": dict(found.only_second),
+        "neither": dict(found.neither),
+        "seeds": list(found.seeds),
+        "feasible": None if found.feasible is None else dataclasses.asdict(found.feasible),
+        "infeasible": None if found.infeasible is None else dataclasses.asdict(found.infeasible),
         "warnings": list(found.warnings),
     }
 
@@ -221,8 +245,30 @@ def _spending(episodes: Sequence[Episode]) -> Spending:
     )
 
 
-def _alone(mine: Mapping[Start, Any], theirs: Mapping[Start, Any], ungraded: Mapping[Start, int]) -> dict[str, int]:
-    return dict(Counter("not graded" if ungraded.get(start) else "not played" for start in mine if start not in theirs))
+def _alone(mine: Mapping[Start, Any], theirs: Mapping[Start, Any], other: Side) -> dict[str, int]:
+    ungraded = other.ungraded()
+
+    def reason(start: Start) -> str:
+        if other.asked is not None and start[1] not in other.asked[0]:
+            return "not asked for"
+        return "not graded" if start in ungraded else "not played"
+
+    return dict(Counter(reason(start) for start in mine if start not in theirs))
+
+
+def _neither(sides: tuple[Side, Side], graded: tuple[Mapping[Start, Any], Mapping[Start, Any]]) -> dict[str, int]:
+    some = graded[0].keys() | graded[1].keys()
+    played = (sides[0].ungraded().keys() | sides[1].ungraded().keys()) - some
+    absent = (sides[0].unplayed() | sides[1].unplayed()) - some - played
+    return {reason: len(starts) for reason, starts in (("not graded", played), ("not played", absent)) if starts}
+
+
+def _by_feasibility(pairs: Sequence[Pair]) -> tuple[Paired | None, Paired | None]:
+    infeasible = [pair for pair in pairs if is_infeasible(pair.first[0].task)]
+    feasible = [pair for pair in pairs if not is_infeasible(pair.first[0].task)]
+    if not infeasible:
+        return None, None
+    return paired_result("feasible", feasible) if feasible else None, paired_result("infeasible", infeasible)
 
 
 def _warnings(first: Side, second: Side, pairs: Sequence[Pair]) -> list[str]:

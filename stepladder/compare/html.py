@@ -12,12 +12,13 @@ from PIL import Image
 
 from stepladder.compare.comparison import Comparison, Flip, shown_flips
 from stepladder.compare.divergence import Divergence
+from stepladder.compare.facts import facts
 from stepladder.compare.pairing import Paired
 from stepladder.compare.sides import Side
-from stepladder.compare.table import parting_words, points, spending_rows, task_words
+from stepladder.compare.table import parting_words, spending_rows
 from stepladder.report.frames import describe_actions, draw_action, outcome
 from stepladder.report.style import CSS
-from stepladder.report.words import percent
+from stepladder.report.words import percent, points
 from stepladder.stats import wilson_interval
 from stepladder.store import TrajectoryStore
 from stepladder.types import Action, ImageRef, Trajectory
@@ -51,7 +52,7 @@ def html_page(data: Comparison, most_flips: int = 12) -> str:
         *_flips(data, names, most_flips),
         *_rates("Each task", "Task", data.tasks),
         *_spending(data, names),
-        *_small_print(data, names),
+        *_small_print(data),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -86,7 +87,7 @@ def _lede(data: Comparison) -> str:
 def _headline(data: Comparison, names: tuple[str, str]) -> Iterator[str]:
     total, paired = data.overall, data.overall.paired
     rows = "".join(
-        _ladder_row(name, rate, paired.n, kind)
+        _ladder_row(name, rate, paired.n, kind, total.confidence)
         for name, rate, kind in zip(names, (paired.first, paired.second), ("baseline", "dot"), strict=True)
     )
     span = f"{points(total.low)} to {points(total.high)} at {100 * total.confidence:g} %"
@@ -99,8 +100,8 @@ def _headline(data: Comparison, names: tuple[str, str]) -> Iterator[str]:
     )
 
 
-def _ladder_row(name: str, rate: float, n: int, kind: str) -> str:
-    low, high = wilson_interval(rate * n, n)
+def _ladder_row(name: str, rate: float, n: int, kind: str, confidence: float) -> str:
+    low, high = wilson_interval(rate * n, n, confidence)
     return (
         f'<tr class="{kind}"><th>{escape(name)}</th><td class="wide"><span class="plot">'
         f'<i class="span" style="left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%"></i>'
@@ -238,22 +239,11 @@ def _spending(data: Comparison, names: tuple[str, str]) -> Iterator[str]:
     )
 
 
-def _small_print(data: Comparison, names: tuple[str, str]) -> Iterator[str]:
-    total = data.overall
-    lines = {}
-    for order, name, side, alone in zip(
-        ("First", "Second"), names, (data.first, data.second), (data.only_first, data.only_second), strict=True
-    ):
-        lines[order] = f"{name}: {side.store_path}" + (f", task set {side.task_set}" if side.task_set else "")
-        if alone:
-            reasons = ", ".join(f"{count} {reason} by the other" for reason, count in alone.items())
-            lines[f"Only the {order.lower()}"] = f"{sum(alone.values())} starts are left out: {reasons}"
-    if task_words(total):
-        lines["Other tasks"] = task_words(total)
+def _small_print(data: Comparison) -> Iterator[str]:
     yield "<h2>Small print</h2>"
     trials = "Where a start was played several times its mean counts. " if data.trials else ""
     yield (
         f'<p class="note">A start is a task and a seed. {trials}p is the probability of a difference at least as large if both '
         "were equally good. “Other tasks” takes whole tasks as what is drawn: what other tasks of this kind would give.</p>"
     )
-    yield "<dl>" + "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in lines.items()) + "</dl>"
+    yield "<dl>" + "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts(data)) + "</dl>"

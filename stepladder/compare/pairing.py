@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from stepladder.compare.sides import Episode, Start
-from stepladder.stats import compare_paired, holm, paired_bootstrap
+from stepladder.stats import compare_paired, difference_interval, holm, paired_bootstrap, stratified_test
 
-Method = Literal["McNemar, exact", "exchange of tasks", "exchange of starts"]
+Method = Literal["McNemar, exact", "Fisher, exact", "Mantel-Haenszel, exact", "exchange of tasks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,10 @@ class Paired:
     succeeded more often (`gained`) or less often (`lost`).
 
     `p` is the probability of a difference at least as large, either way, if both were equally good: by McNemar's test where every
-    start was played once by each side, else by exchanging the two sides within whole tasks, or within starts where all are of one
-    task. `adjusted` is that p after Holm's correction for the rows of the same table, None outside of one.
+    start was played once by each side, else by exchanging the two sides within whole tasks. Where all starts are of one task there
+    is no other to exchange, and trials are exchanged within starts: Fisher's test for a single start, Mantel and Haenszel's for
+    several. That speaks of these very starts. `adjusted` is p after Holm's correction for the rows of the same table, None outside
+    of one.
     """
 
     name: str
@@ -56,8 +58,9 @@ class Paired:
 @dataclass(frozen=True, slots=True)
 class Overall:
     """`paired` over all starts, its difference bounded by `low` and `high` at `confidence`: what other seeds of these tasks would
-    give where every start was played once. `task_low`, `task_high` and `task_p` take whole tasks as what is drawn: what other tasks
-    like these would give; None for a single task. With several trials and several tasks they are the same as `low`, `high`, `p`."""
+    give where every start was played once, and what further trials would give where there is a single start. `task_low`,
+    `task_high` and `task_p` take whole tasks as what is drawn: what other tasks like these would give; None for a single task. With
+    several trials and several tasks they are the same as `low`, `high`, `p`."""
 
     paired: Paired
     low: float
@@ -70,7 +73,7 @@ class Overall:
 
 def overall(pairs: Sequence[Pair], confidence: float = 0.95) -> Overall:
     """All starts together. `pairs` must hold at least one."""
-    paired = _paired("all", pairs)
+    paired = paired_result("all", pairs)
     resampled = None
     if len({pair.start[0] for pair in pairs}) > 1:
         resampled = paired_bootstrap(*_scores(pairs, _task), confidence=confidence)
@@ -80,6 +83,8 @@ def overall(pairs: Sequence[Pair], confidence: float = 0.95) -> Overall:
         low, high = found.low, found.high
     elif resampled is not None:
         _, low, high, _ = resampled
+    elif len(pairs) == 1:
+        low, high = difference_interval(_table(pairs[0]), confidence)
     else:
         _, low, high, _ = paired_bootstrap(*_scores(pairs, _seed), confidence=confidence)
     return Overall(paired, low, high, task_low, task_high, task_p, confidence)
@@ -90,7 +95,7 @@ def by_group(pairs: Sequence[Pair], group: Callable[[Pair], str]) -> tuple[Paire
     groups: dict[str, list[Pair]] = {}
     for pair in pairs:
         groups.setdefault(group(pair), []).append(pair)
-    rows = [_paired(name, members) for name, members in groups.items()]
+    rows = [paired_result(name, members) for name, members in groups.items()]
     return tuple(replace(row, adjusted=p) for row, p in zip(rows, holm([row.p for row in rows]), strict=True))
 
 
@@ -99,7 +104,8 @@ def single_trials(pairs: Sequence[Pair]) -> bool:
     return all(len(pair.first) == len(pair.second) == 1 for pair in pairs)
 
 
-def _paired(name: str, pairs: Sequence[Pair]) -> Paired:
+def paired_result(name: str, pairs: Sequence[Pair]) -> Paired:
+    """One row. `pairs` must hold at least one."""
     first = sum(pair.before for pair in pairs) / len(pairs)
     second = sum(pair.after for pair in pairs) / len(pairs)
     p, method = _test(pairs)
@@ -121,7 +127,14 @@ def _test(pairs: Sequence[Pair]) -> tuple[float, Method]:
         return compare_paired(*_outcomes(pairs)).p, "McNemar, exact"
     if len({pair.start[0] for pair in pairs}) > 1:
         return paired_bootstrap(*_scores(pairs, _task))[3], "exchange of tasks"
-    return paired_bootstrap(*_scores(pairs, _seed))[3], "exchange of starts"
+    return stratified_test([_table(pair) for pair in pairs]), "Fisher, exact" if len(pairs) == 1 else "Mantel-Haenszel, exact"
+
+
+def _table(pair: Pair) -> tuple[int, int, int, int]:
+    return (
+        *(sum(episode.success for episode in pair.first), len(pair.first)),
+        *(sum(episode.success for episode in pair.second), len(pair.second)),
+    )
 
 
 def _outcomes(pairs: Sequence[Pair]) -> tuple[dict[Start, bool], dict[Start, bool]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stepladder.errors import UserError
 from stepladder.images import ImageStore
-from stepladder.report.words import BASELINE_NAMES
+from stepladder.report.words import BASELINE_NAMES, seed_words
+from stepladder.seeds import heldout_seeds
 from stepladder.store import Summary, TrajectoryStore
 from stepladder.types import FAILED_ENVIRONMENT, Task, Trajectory
 
@@ -38,8 +39,17 @@ class Episode:
     usage: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The mean success rate of a baseline over `n` starts."""
+
+    rate: float
+    n: int
+
+
 class Side:
-    """The episodes of one policy. `settings` is the configuration beside the store, empty where there is none.
+    """The episodes of one policy. `settings` is the configuration beside the store, empty where there is none. `asked` is what it
+    says of the episodes that were asked for, their seeds and the number of trials, None where it does not.
 
     `path` is a store (.jsonl) or the directory of an evaluation, where the store of what was evaluated is meant and not those of
     the baselines, unless `policy` names another. Raises UserError that says what there is instead.
@@ -49,6 +59,7 @@ class Side:
         self.path = path
         self.store_path = _store_in(path, policy) if path.is_dir() else path
         self.settings = _settings(self.store_path.parent)
+        self.asked = _asked(self.settings)
         with TrajectoryStore(self.store_path) as store:
             summaries = store.summaries()
         found = list(dict.fromkeys(summary.policy for summary in summaries))
@@ -76,22 +87,43 @@ class Side:
         return self._images
 
     def graded(self) -> dict[Start, list[Summary]]:
-        """The graded episodes of each start, in the order in which they were played. Raises UserError when there are none."""
-        found: dict[Start, list[Summary]] = {}
-        for summary in self.summaries:
-            if summary.reward is not None and summary.status not in FAILED_ENVIRONMENT:
-                found.setdefault((summary.task, summary.seed), []).append(summary)
+        """The graded episodes of each start that count, in the order in which they were played: as in the evaluation's own report
+        those of the seeds that were asked for, of each start the last ones, as many as trials were; all of them where the settings
+        do not tell (`asked`). Raises UserError when there are none."""
+        found = _graded(self.summaries, self.asked)
         if not found:
-            raise UserError(_nothing(self.store_path))
+            seeds = "" if self.asked is None else f" of the seeds that were asked for, {seed_words(self.asked[0])}"
+            raise UserError(f"{_nothing(self.store_path)}{seeds}")
         return found
 
     def ungraded(self) -> Counter[Start]:
-        """How many episodes of each start have no grade."""
+        """How many episodes of each start that counts have no grade."""
         return Counter(
             (summary.task, summary.seed)
             for summary in self.summaries
-            if summary.reward is None or summary.status in FAILED_ENVIRONMENT
+            if not _has_grade(summary) and (self.asked is None or summary.seed in self.asked[0])
         )
+
+    def unplayed(self) -> set[Start]:
+        """The starts that were asked for and have no episode, of tasks that have others; none where the settings do not tell."""
+        if self.asked is None:
+            return set()
+        played = {(summary.task, summary.seed) for summary in self.summaries}
+        return {(task, seed) for task in {task for task, _ in played} for seed in self.asked[0]} - played
+
+    def baselines(self, starts: Collection[Start]) -> dict[str, Baseline]:
+        """What the trivial baselines beside this store have done on some starts, of those that have played any of them."""
+        found = {}
+        for name in BASELINE_NAMES:
+            path = self.store_path.parent / f"{name}.jsonl"
+            if path == self.store_path or not path.is_file() or not _is_store(path):
+                continue
+            with TrajectoryStore(path) as store:
+                played = _graded(store.summaries(), self.asked)
+            shares = [sum(one.success for one in played[start]) / len(played[start]) for start in starts if start in played]
+            if shares:
+                found[name] = Baseline(sum(shares) / len(shares), len(shares))
+        return found
 
 
 def read_episode(store: TrajectoryStore, identifier: str) -> Episode:
@@ -108,6 +140,25 @@ def read_episode(store: TrajectoryStore, identifier: str) -> Episode:
         seconds=sum(sum(step.seconds.values()) for step in item.steps),
         usage=_usage(item),
     )
+
+
+def _graded(summaries: Iterable[Summary], asked: tuple[range, int] | None) -> dict[Start, list[Summary]]:
+    found: dict[Start, list[Summary]] = {}
+    for summary in summaries:
+        if _has_grade(summary) and (asked is None or summary.seed in asked[0]):
+            found.setdefault((summary.task, summary.seed), []).append(summary)
+    return found if asked is None else {start: played[-asked[1] :] for start, played in found.items()}
+
+
+def _has_grade(summary: Summary) -> bool:
+    return summary.reward is not None and summary.status not in FAILED_ENVIRONMENT
+
+
+def _asked(settings: Mapping[str, Any]) -> tuple[range, int] | None:
+    episodes, first, trials = (settings.get(name) for name in ("episodes", "first", "trials"))
+    if not (type(episodes) is type(first) is type(trials) is int and episodes >= 1 and first >= 0 and trials >= 1):
+        return None
+    return heldout_seeds(episodes, first), trials
 
 
 def _usage(trajectory: Trajectory) -> dict[str, float]:

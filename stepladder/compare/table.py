@@ -10,8 +10,9 @@ from rich.table import Table
 
 from stepladder.compare.comparison import Comparison, Flip, Spending, shown_flips
 from stepladder.compare.divergence import Divergence
-from stepladder.compare.pairing import Overall, Paired
-from stepladder.report.words import duration, percent
+from stepladder.compare.facts import facts
+from stepladder.compare.pairing import Paired
+from stepladder.report.words import duration, percent, points
 
 
 def print_comparison(found: Comparison, most_flips: int) -> None:
@@ -42,32 +43,14 @@ def print_comparison(found: Comparison, most_flips: int) -> None:
 
 
 def summary_lines(found: Comparison) -> list[str]:
-    """The paired result in sentences: of these starts, of tasks like these, and what could not be compared."""
+    """The paired result in a sentence, and the facts that belong to it."""
     total, paired = found.overall, found.overall.paired
     span = f"{points(total.low)} to {points(total.high)} at {100 * total.confidence:g} %"
     lines = [
         f"{paired.n} starts in common: difference {points(paired.difference)} points ({span}), {paired.gained} gained, "
         f"{paired.lost} lost, p = {paired.p:.2g} ({paired.method})"
     ]
-    if total.task_p is not None and paired.method != "exchange of tasks":
-        lines.append(f"for other tasks like these: {task_words(total)}")
-    for name, alone in (("first", found.only_first), ("second", found.only_second)):
-        if alone:
-            words = ", ".join(f"{count} {reason} by the other" for reason, count in alone.items())
-            lines.append(f"{sum(alone.values())} starts of the {name} alone are left out: {words}")
-    return lines
-
-
-def task_words(total: Overall) -> str:
-    """The interval and the probability from taking whole tasks as what is drawn."""
-    if total.task_low is None or total.task_high is None or total.task_p is None:
-        return ""
-    return f"{points(total.task_low)} to {points(total.task_high)} points, p = {total.task_p:.2g} (exchange of tasks)"
-
-
-def points(rate: float) -> str:
-    """A difference of rates in points, with its sign: "+3.2"."""
-    return f"{100 * rate:+.1f}"
+    return lines + [f"{what}: {words}" for what, words in facts(found)]
 
 
 def parting_words(parted: Divergence | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stepladder.alarms import Alarm
 from stepladder.codec import to_json
 from stepladder.images import ImageStore
 from stepladder.report.breakdown import DomainRow, domain_rows, feasible_rates, overall_row, repeats_of
@@ -37,6 +38,19 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """A share of right outcomes in the course of a training: `name` of what, `at` which moment. `n`, `low` and `high` are None
+    where nobody has written down of how many."""
+
+    name: str
+    at: str
+    rate: float
+    n: int | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Strip:
     """An episode as a row of screenshots; `note` is a sentence to go with it."""
 
@@ -50,6 +64,8 @@ class Report:
 
     `perception` is question kind -> condition ("known", "held-out words", ...) -> rate. `phases` are seconds by stage, in
     order. `about` is small print: name -> text (machine, versions, commit). Film strips need `images`.
+
+    The report of a training has no rungs, and `validation`, `alarms` and `settings`: name -> (value, default) of those that differ.
     """
 
     title: str
@@ -63,6 +79,9 @@ class Report:
     strips: tuple[Strip, ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
     images: ImageStore | None = None
+    validation: tuple[Measured, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    settings: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -89,6 +108,10 @@ def report_json(data: Report) -> dict[str, Any]:
         "baselines": {name: _result_json(result) for name, result in data.baselines.items()},
         "perception": {kind: {name: to_json(rate) for name, rate in row.items()} for kind, row in data.perception.items()},
         "phases": dict(data.phases),
+        "validation": [dataclasses.asdict(one) for one in data.validation],
+        "alarms": [alarm.to_json() for alarm in data.alarms],
+        "settings": {name: {"value": value, "default": default} for name, (value, default) in data.settings.items()},
+        "curves": [dataclasses.asdict(curve) for curve in data.curves],
         "about": dict(data.about),
         "seconds": data.seconds,
     }

@@ -12,6 +12,7 @@ from stepladder.report.figures import curve_svg
 from stepladder.report.frames import frames, outcome
 from stepladder.report.sections import domains_section, facts_section, marks, repeats_section
 from stepladder.report.style import CSS
+from stepladder.report.training import alarm_table, section, settings_table, validation_table
 from stepladder.report.words import BASELINE_NAMES, duration, errors_of, interval, missing_words, percent, readable
 from stepladder.results import Result, TaskResult
 
@@ -28,11 +29,14 @@ def html_page(data: Report) -> str:
         *domains_section(data),
         *_tasks(data),
         *repeats_section(data),
+        *section(validation_table(data)),
+        *section(alarm_table(data)),
         *_curves(data),
         *_perception(data),
         *_phases(data),
         *_strips(data),
         *_missing(data),
+        *section(settings_table(data)),
         *_small_print(data),
     ]
     return (
@@ -221,8 +225,16 @@ def _missing(data: Report) -> Iterator[str]:
 
 def _small_print(data: Report) -> Iterator[str]:
     yield "<h2>Small print</h2>"
+    yield from _result_print(data)
+    if data.about:
+        yield "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in data.about.items()) + "</dl>"
+
+
+def _result_print(data: Report) -> Iterator[str]:
     results: list[tuple[str, Result]] = [(readable(rung.name), rung.result) for rung in data.rungs]
     results += [(BASELINE_NAMES.get(name, name), result) for name, result in data.baselines.items()]
+    if not results:
+        return
     yield (
         '<p class="note">Intervals are Wilson intervals of the pooled rate: what other seeds of these very tasks would give. '
         "“Other tasks” resamples whole tasks: what other tasks of this kind would give. Episodes in which the environment "
@@ -240,8 +252,6 @@ def _small_print(data: Report) -> Iterator[str]:
         f'<div class="scroll"><table class="small"><thead><tr><th></th>{_cells("th", heads)}'
         f"<th>Missing</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
-    if data.about:
-        yield "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in data.about.items()) + "</dl>"
 
 
 def _figures_of(result: Result, split: bool) -> list[str]:

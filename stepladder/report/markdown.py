@@ -10,6 +10,8 @@ from stepladder.report.breakdown import DomainRow, domain_rows, overall_row, rep
 from stepladder.report.content import Report
 from stepladder.report.figures import curve_svg
 from stepladder.report.frames import film_strip, frames, outcome
+from stepladder.report.markdown_text import code, inline, plain
+from stepladder.report.training import alarm_table, markdown_section, settings_table, validation_table
 from stepladder.report.words import (
     BASELINE_NAMES,
     DOMAIN_NOTE,
@@ -37,9 +39,18 @@ def write_markdown(directory: Path, data: Report) -> None:
     pictures = directory / PICTURES
     shutil.rmtree(pictures, ignore_errors=True)
     pictures.mkdir()
-    blocks = [f"# {data.title}", data.summary, *_headline(data), *_domains(data), *_tasks(data), *_repeats(data, pictures)]
+    blocks = [
+        f"# {inline(data.title)}",
+        plain(data.summary),
+        *_headline(data),
+        *_domains(data),
+        *_tasks(data),
+        *_repeats(data, pictures),
+    ]
+    blocks += [*markdown_section(validation_table(data)), *markdown_section(alarm_table(data))]
     blocks += _curves(data, pictures)
-    blocks += [*_perception(data), *_phases(data), *_strips(data, pictures), *_missing(data), *_small_print(data)]
+    blocks += [*_perception(data), *_phases(data), *_strips(data, pictures), *_missing(data)]
+    blocks += [*markdown_section(settings_table(data)), *_small_print(data)]
     (directory / "report.md").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
 
 
@@ -47,7 +58,7 @@ def _headline(data: Report) -> Iterator[str]:
     if data.rungs:
         last = data.rungs[-1].result
         yield f"**{percent(last.rate)}** of {last.n:,} episodes succeed ({interval(last)})."
-        yield "\n".join(f"- **{name}:** {text}" for name, text in facts(data))
+        yield "\n".join(f"- **{name}:** {inline(text)}" for name, text in facts(data))
         rows = [(readable(rung.name), rung.result) for rung in data.rungs]
         yield _results([*rows, *((BASELINE_NAMES.get(name, name), result) for name, result in data.baselines.items())])
 
@@ -57,7 +68,7 @@ def _results(rows: list[tuple[str, Result]]) -> str:
         ["", "success", "95 % interval", "over other tasks", "n", "seeds", "turns", "actions", "missing"],
         [
             [
-                name,
+                inline(name),
                 percent(result.rate),
                 f"{percent(result.low)} to {percent(result.high)}",
                 f"{percent(result.task_low)} to {percent(result.task_high)}",
@@ -88,7 +99,7 @@ def _domains(data: Report) -> Iterator[str]:
 def _domain(row: DomainRow) -> list[str]:
     best = "–" if row.baseline is None else f"{BASELINE_NAMES[row.baseline]} {percent(row.baseline_rate)}"
     return [
-        row.domain,
+        inline(row.domain),
         f"{row.tasks}",
         percent(row.rate.rate),
         f"{percent(row.rate.low)} to {percent(row.rate.high)}" if row.rate.n else "–",
@@ -133,10 +144,10 @@ def _tasks(data: Report) -> Iterator[str]:
         first = by_task[0].get(task)
         low_high = f"{percent(first.low, 0)} to {percent(first.high, 0)}" if first is not None and first.n else "–"
         rates = [percent(parts[task].rate if task in parts else None, 0) for parts in by_task]
-        name = f"`{task}`{' (infeasible)' if first is not None and first.infeasible else ''}"
+        name = f"{code(task)}{' (infeasible)' if first is not None and first.infeasible else ''}"
         rows.append([name, rates[0], low_high, *rates[1:], str(first.n) if first is not None else "–"])
     yield "## Each task"
-    yield table(["task", columns[0][0], "95 % interval", *(name for name, _ in columns[1:]), "n"], rows)
+    yield table(["task", inline(columns[0][0]), "95 % interval", *(inline(name) for name, _ in columns[1:]), "n"], rows)
 
 
 def _curves(data: Report, pictures: Path) -> Iterator[str]:
@@ -145,7 +156,7 @@ def _curves(data: Report, pictures: Path) -> Iterator[str]:
     for number, curve in enumerate(data.curves, start=1):
         path = pictures / f"curve-{number:02d}.svg"
         path.write_text(curve_svg(curve, themed=False), encoding="utf-8")
-        yield f"### {curve.title}\n\n![{curve.title}]({PICTURES}/{path.name})"
+        yield f"### {inline(curve.title)}\n\n![{inline(curve.title)}]({PICTURES}/{path.name})"
 
 
 def _perception(data: Report) -> Iterator[str]:
@@ -153,9 +164,9 @@ def _perception(data: Report) -> Iterator[str]:
         conditions = list(dict.fromkeys(name for row in data.perception.values() for name in row))
         yield "## Perception\n\nQuestions about single screens, answered right."
         yield table(
-            ["", *conditions],
+            ["", *map(inline, conditions)],
             [
-                [readable(kind), *(percent(row[name].rate) if name in row else "–" for name in conditions)]
+                [inline(readable(kind)), *(percent(row[name].rate) if name in row else "–" for name in conditions)]
                 for kind, row in data.perception.items()
             ],
         )
@@ -164,7 +175,7 @@ def _perception(data: Report) -> Iterator[str]:
 def _phases(data: Report) -> Iterator[str]:
     if data.phases:
         yield f"## Time\n\n{duration(data.seconds)} of running time in all."
-        yield table(["stage", "time"], [[readable(name), duration(seconds)] for name, seconds in data.phases.items()])
+        yield table(["stage", "time"], [[inline(readable(name)), duration(seconds)] for name, seconds in data.phases.items()])
 
 
 def _strips(data: Report, pictures: Path) -> Iterator[str]:
@@ -178,27 +189,30 @@ def _strips(data: Report, pictures: Path) -> Iterator[str]:
             continue
         path = pictures / f"strip-{number:02d}.png"
         path.write_bytes(film_strip(shown))
-        lines = [f"### {item.task.id}: {outcome(item)}", f"> {item.task.instruction}", strip.note]
-        lines += [f"![{item.task.id}, seed {item.seed}]({PICTURES}/{path.name})"]
-        lines += ["  \n".join(frame.caption + (f" ({frame.thought})" if frame.thought else "") for frame in shown)]
+        lines = [f"### {inline(item.task.id)}: {outcome(item)}", f"> {plain(item.task.instruction)}", plain(strip.note)]
+        lines += [f"![{inline(item.task.id)}, seed {item.seed}]({PICTURES}/{path.name})"]
+        lines += ["  \n".join(inline(frame.caption) + (f" ({inline(frame.thought)})" if frame.thought else "") for frame in shown)]
         yield "\n\n".join(line for line in lines if line)
 
 
 def _missing(data: Report) -> Iterator[str]:
-    rows = [[name, f"{count}", f"`{' '.join(error.replace('`', chr(39)).split())}`"] for name, error, count in errors_of(data)]
+    rows = [[inline(name), f"{count}", code(error)] for name, error, count in errors_of(data)]
     if rows:
         yield "## Missing\n\nWhy episodes have no grade: what the environment said when it broke."
         yield table(["", "episodes", "error"], rows)
 
 
 def _small_print(data: Report) -> Iterator[str]:
-    yield (
-        "## Small print\n\nIntervals are Wilson intervals of the pooled rate: what other seeds of these very tasks would give. "
-        "“Over other tasks” resamples whole tasks. Episodes in which the environment failed are listed as missing and are no "
-        "part of any rate. Turns and actions are means over episodes; a turn is a look and a reply, and may hold several actions."
-    )
+    yield "## Small print"
+    if data.rungs or data.baselines:
+        yield (
+            "Intervals are Wilson intervals of the pooled rate: what other seeds of these very tasks would give. "
+            "“Over other tasks” resamples whole tasks. Episodes in which the environment failed are listed as missing and are no "
+            "part of any rate. Turns and actions are means over episodes; a turn is a look and a reply, and may hold several "
+            "actions."
+        )
     if data.about:
-        yield "\n".join(f"- {name}: {text}" for name, text in data.about.items())
+        yield "\n".join(f"- {plain(name)}: {inline(text)}" for name, text in data.about.items())
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

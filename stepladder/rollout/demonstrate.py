@@ -9,7 +9,7 @@ from random import Random
 from typing import Protocol, cast, runtime_checkable
 
 from stepladder.interfaces import Demonstrator, Environment, EnvironmentFailure, EnvironmentTimeout
-from stepladder.rollout.episode import Deadlines, own_time
+from stepladder.rollout.episode import Deadlines, Watch, own_time
 from stepladder.types import Action, ImageRef, Limits, Observation, Region, Status, Step, Task, Trajectory
 
 Regions = tuple[Region, ...]
@@ -43,8 +43,11 @@ class HasFinalScreen(Protocol):
 class _Recorder:
     """Steps an environment and writes down what happens. Pictures in `known` are not looked at for regions again."""
 
-    def __init__(self, environment: Environment, limits: Limits, regions: bool, known: Container[str]) -> None:
+    def __init__(
+        self, environment: Environment, limits: Limits, regions: bool, known: Container[str], watch: Watch | None = None
+    ) -> None:
         self.environment = environment
+        self.watch = watch
         self.deadlines = Deadlines(limits)
         self.observation: Observation | None = None
         self.steps: list[Step] = []
@@ -82,6 +85,7 @@ async def run_demonstration(
     regions: bool = False,
     known: Container[str] = (),
     final: bool = True,
+    watch: Watch | None = None,
 ) -> tuple[Trajectory, list[Seen]]:
     """The environment's own solution of `task`, graded as any other episode, and the regions on screen before each step.
 
@@ -91,7 +95,8 @@ async def run_demonstration(
 
     The list of regions is empty unless `regions` is set; it has None for a screenshot whose SHA-256 is in `known`, and from the
     second time on that a screenshot is seen. `final` False spares an environment that can do without it the last screen of an
-    episode that it has ended. Raises TypeError when the environment cannot demonstrate, or has no regions where they are needed.
+    episode that it has ended. `watch` is called as by `stepladder.rollout.episode.act_out`. Raises
+    TypeError when the environment cannot demonstrate, or has no regions where they are needed.
     """
     if not isinstance(environment, Demonstrator):
         raise TypeError(f"{type(environment).__name__} cannot demonstrate: it has no method solve()")
@@ -100,7 +105,7 @@ async def run_demonstration(
         raise TypeError(f"{type(environment).__name__} has no method regions()")
     if isinstance(environment, HasFinalScreen):
         environment.final_screen = final
-    recorder = _Recorder(environment, limits, regions, known)
+    recorder = _Recorder(environment, limits, regions, known, watch)
     maximum = task.max_steps if limits.max_steps is None else limits.max_steps
     wrong = 0
     reward, error = None, None
@@ -178,6 +183,8 @@ async def _act_out(recorder: _Recorder, demonstrator: Demonstrator, maximum: int
     solution = cast(AsyncGenerator[tuple[str, Action], None], demonstrator.solve())
     async with contextlib.aclosing(solution):
         while recorder.observation is not None and not recorder.observation.done:
+            if recorder.watch is not None:
+                await recorder.deadlines.call("watch", recorder.watch(recorder.environment, recorder.observation, recorder.steps))
             step = await recorder.deadlines.call("solve", _next(solution))
             if step is None:
                 break

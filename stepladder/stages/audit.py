@@ -13,10 +13,14 @@ Started again, starts whose environment failed are tried again, and all others a
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +42,10 @@ from stepladder.tasks import load_tasks, task_set_hash
 from stepladder.types import ImageRef, Task, Trajectory
 
 OUTCOMES, EVIDENCE = "outcomes.jsonl", "evidence.jsonl"
-#: Starts after which pictures that belong to no finding are removed.
+#: Where the pictures of episodes are while nobody knows yet whether they belong to a finding. They stand apart from `images`, where
+#: those of plays and recordings may be too, so that no picture but an audit's own is ever removed.
+PASSING = ".audited"
+#: Starts after which these pictures are removed: those of a whole audit would fill a disk.
 BATCH = 100
 #: Settings that change how much is tried, or how it is judged, and no single outcome.
 MAY_CHANGE = ("output", "environments", "pool", "seeds", "allow", "most_chance")
@@ -86,10 +93,10 @@ def main(config: AuditConfig, show: bool = True) -> Summary:
     settings = {**to_dict(config), "task_set": task_set_hash(tasks)}
     with Run(config.output, settings, seeds={"seeds": config.seeds}, may_change=MAY_CHANGE) as run:
         outcomes = asyncio.run(_Audit(config, tasks, run, show).work())
-        summary = summarise(outcomes, allowed, config.most_chance)
+        summary = _told(summarise(outcomes, allowed, config.most_chance))
         _write(config, tasks, summary, outcomes)
         run.log(0, "audit", tasks=len(tasks), findings=len(summary.findings), open=len(summary.open))
-    return replace(summary, unused=tuple(one for one in summary.unused if one not in KNOWN))
+    return summary
 
 
 class _Audit:
@@ -111,9 +118,9 @@ class _Audit:
             TrajectoryStore(config.output / EVIDENCE, "a") as evidence,
         ):
 
-            def keep(tried: list[Tried]) -> None:
+            def keep(images: ImageStore, tried: list[Tried]) -> None:
                 nonlocal done
-                outcomes = [one for one, _ in self._kept(tried, evidence)]
+                outcomes = [one for one, _ in self._kept(tried, evidence, images)]
                 start = (outcomes[0].task, outcomes[0].seed)
                 found[start] = outcomes
                 file.write(json.dumps([_plain(one) for one in outcomes]) + "\n")
@@ -124,13 +131,12 @@ class _Audit:
 
             for first in range(0, len(left), BATCH):
                 jobs = [EpisodeJob(task, seed) for task, seed in left[first : first + BATCH]]
-                # Pictures are removed between batches, so that each begins with a store that remembers none.
-                images, size = ImageStore(config.output / "images", cache=0), min(config.environments, len(jobs))
-                async with EnvironmentPool.of(jobs[0].task.env, images, size, config.options, config.pool) as pool:
-                    await play_many(jobs, pool, self._play, failed=_broken, retries=1, on_result=keep)
+                size = min(config.environments, len(jobs))
+                with _passing(config.output / PASSING) as images:
+                    async with EnvironmentPool.of(jobs[0].task.env, images, size, config.options, config.pool) as pool:
+                        await play_many(jobs, pool, self._play, failed=_broken, retries=1, on_result=partial(keep, images))
                 counts += pool.counts
                 evidence.sync()
-                _sweep(config.output / "images", evidence)
         if left:
             self.run.log(0, "environments", **counts)
         return [one for task, seed in self.starts for one in found[task.id, seed]]
@@ -138,17 +144,30 @@ class _Audit:
     async def _play(self, environment: Environment, job: EpisodeJob) -> list[Tried]:
         return [tried async for tried in Prober(environment, job.task, job.seed, self.config.probes).all()]
 
-    def _kept(self, tried: list[Tried], evidence: TrajectoryStore) -> list[Tried]:
-        """The outcomes with the ids of episodes that were kept. The solution goes with them, to be laid beside them."""
+    def _kept(self, tried: list[Tried], evidence: TrajectoryStore, images: ImageStore) -> list[Tried]:
+        """The outcomes with the ids of episodes that were kept, with their pictures. The solution goes with them, to be laid beside
+        them."""
+        target = ImageStore(self.config.output / "images", cache=0)
         suspect = any(_suspect(one) for one, _ in tried)
         kept: list[Tried] = []
         for one, trajectory in tried:
             name = ""
             if trajectory is not None and (_suspect(one) or (suspect and one.probe == "oracle")):
                 name = _free(trajectory.id, evidence)
+                for ref in _pictures(trajectory):
+                    if ref not in target:
+                        target.put(images.get(ref))
                 evidence.append(replace(trajectory, id=name))
             kept.append((replace(one, evidence=name), trajectory))
         return kept
+
+
+def _told(summary: Summary) -> Summary:
+    """Without the unused entries of Stepladder's own list that are about tasks of which none was audited."""
+    unused = (
+        one for one in summary.unused if one not in KNOWN or any(fnmatch.fnmatchcase(row.task, one.task) for row in summary.rows)
+    )
+    return replace(summary, unused=tuple(unused))
 
 
 def read_outcomes(path: Path) -> dict[Start, list[Outcome]]:
@@ -187,12 +206,14 @@ def _free(identifier: str, store: TrajectoryStore) -> str:
     return f"{identifier}~{number}" if identifier in store else identifier
 
 
-def _sweep(folder: Path, evidence: TrajectoryStore) -> None:
-    """Remove the pictures that no kept episode shows: those of a whole audit would fill a disk."""
-    shown = {ref.sha256 for trajectory in evidence for ref in _pictures(trajectory)}
-    for path in folder.glob("*/*.png"):
-        if path.stem not in shown:
-            path.unlink()
+@contextmanager
+def _passing(folder: Path) -> Iterator[ImageStore]:
+    """A store of pictures that is gone with the context, and begins without those of an audit that was killed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield ImageStore(folder, cache=0)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _pictures(trajectory: Trajectory) -> Iterator[ImageRef]:

@@ -139,12 +139,14 @@ def policy_player(agent: Agent, policy: Policy, sampling: Sampling, limits: Limi
     return play
 
 
-def oracle_player(limits: Limits) -> Play:
-    """Episodes that the environment's own demonstrator acts out."""
+def oracle_player(limits: Limits, live: LiveScreens | None = None) -> Play:
+    """Episodes that the environment's own demonstrator acts out, and which others can look on with `live`."""
 
     async def play(environment: Environment, job: EpisodeJob) -> Trajectory:
-        trajectory, _ = await run_demonstration(environment, job.task, job.seed, limits=limits)
-        return replace(trajectory, id=f"{job.task.id}-{job.seed}-oracle-{job.index}", index=job.index)
+        identifier = f"{job.task.id}-{job.seed}-oracle-{job.index}"
+        with watched(live, job.task, job.seed, identifier, "oracle") as watch:
+            trajectory, _ = await run_demonstration(environment, job.task, job.seed, limits=limits, watch=watch)
+        return replace(trajectory, id=identifier, index=job.index)
 
     return play
 
@@ -246,7 +248,7 @@ def baseline_player(name: str, seed: int = 0, max_steps: int | None = None, live
     """The player of a trivial baseline. Random clicks are those of `seed`, whatever else runs, at most `max_steps` where that is
     given. With `live` others can look on. Raises ConfigError."""
     if name == "oracle":
-        return oracle_player(Limits())
+        return oracle_player(Limits(), live)
     agent = AgentOptions(grid=1).build()
     if name == "random":
         return policy_player(agent, RandomPolicy(agent), Sampling(seed=seed), Limits(max_steps=max_steps), live)

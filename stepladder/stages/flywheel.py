@@ -13,7 +13,8 @@ One turn of it, in `turn-<number>/`:
 `alarms.jsonl` holds signs that something else is learned than was meant (`stepladder.alarms`), by turn.
 
 It ends when a turn no longer makes the policy better by more than the uncertainty of the measurement, or after `turns`.
-`checkpoint/` is the one that did best. A run that was killed goes on where it was.
+`checkpoint/` is the one that did best; `report.html`, `report.md` and `report.json` tell what came of it. A run that
+was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from stepladder.rollout.pool import PoolSettings
 from stepladder.rollout.selection import deeds, select
 from stepladder.run import Run
 from stepladder.seeds import train_seeds, validation_seeds
-from stepladder.stages import sft
+from stepladder.stages import sft, training_report
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.local_policy import load_policy
 from stepladder.stages.player import Player
@@ -143,7 +144,8 @@ def main(config: FlywheelConfig, show: bool = True) -> Path:
     console = Console(stderr=True, quiet=not show)
     described = {**to_dict(config), "task_set": task_set_hash(tasks)}
     best, best_success, stale = config.checkpoint, -1.0, 0
-    with Run(config.output, described, {"flywheel": config.seed}, may_change=MAY_CHANGE, trackers=config.track) as run:
+    seeds, defaults = {"flywheel": config.seed}, FlywheelConfig()
+    with Run(config.output, described, seeds, may_change=MAY_CHANGE, trackers=config.track, defaults=defaults) as run:
         for turn in range(config.turns + 1):
             directory = config.output / f"turn-{turn}"
             checkpoint = config.checkpoint if turn == 0 else config.output / f"turn-{turn - 1}" / "sft" / "checkpoint"
@@ -180,6 +182,7 @@ def main(config: FlywheelConfig, show: bool = True) -> Path:
     shutil.copytree(best, partial)
     shutil.rmtree(final, ignore_errors=True)
     partial.replace(final)
+    training_report.finish(config.output)
     return final
 
 

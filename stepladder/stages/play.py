@@ -21,7 +21,7 @@ from stepladder.data.regions import RegionStore
 from stepladder.images import ImageStore
 from stepladder.interfaces import Agent, Environment, Policy
 from stepladder.policies.random import RandomPolicy
-from stepladder.policies.scripted import IdlePolicy
+from stepladder.policies.scripted import GiveUpPolicy, IdlePolicy
 from stepladder.rollout.episode import PolicyActor
 from stepladder.rollout.opening import check_options
 from stepladder.run import Run
@@ -35,7 +35,11 @@ from stepladder.viewer.play_session import Acting, Opened, Player, PlaySettings
 from stepladder.viewer.play_starts import ORACLE, DemonstratorActor, start_of
 
 STORE = "plays"
-_BASELINES: Mapping[str, Callable[[Agent], Policy]] = {"random": RandomPolicy, "idle": IdlePolicy}
+_BASELINES: Mapping[str, Callable[[Agent], Policy]] = {
+    "random": RandomPolicy,
+    "idle": IdlePolicy,
+    "give_up": GiveUpPolicy,
+}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ take one optimizer step. Files of a run:
     best.pt                 the weights that did best on the validation seeds
     alarms.jsonl            signs that something else is learned than was meant (`stepladder.alarms`)
     checkpoint/             these weights, or the last ones, as a Hugging Face directory
+    report.html, report.md, report.json   what came of it
 
 A run that was killed goes on: it learns again from the episodes that it has since its last state, which gives the same weights, and
 plays only what is missing.
@@ -23,7 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -47,6 +48,7 @@ from stepladder.rollout.opening import check_options
 from stepladder.rollout.replay import Replay
 from stepladder.run import Run
 from stepladder.seeds import train_seeds, validation_seeds
+from stepladder.stages import training_report
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.player import Player
 from stepladder.stages.rl_config import RlConfig
@@ -83,6 +85,7 @@ def main(config: RlConfig, show: bool = True) -> Path:
         done = run.phase(_phase(config)).done
     if not done:
         run_ranks(_train, config.ranks, config, show)
+    training_report.finish(config.output, again=not done)
     return config.output / "checkpoint"
 
 
@@ -95,7 +98,15 @@ def _open_run(config: RlConfig) -> Run:
     tasks = load_tasks(config.tasks, split="train")
     settings = {**to_dict(config), "algorithm": config.algo.name, "task_set": task_set_hash(tasks)}
     may_change = MAY_CHANGE if config.decay else (*MAY_CHANGE, "updates")
-    return Run(config.output, settings, seeds={"rl": config.seed}, may_change=may_change, trackers=config.track)
+    defaults = replace(RlConfig(), algo=type(config.algo)())
+    return Run(
+        config.output,
+        settings,
+        seeds={"rl": config.seed},
+        may_change=may_change,
+        trackers=config.track,
+        defaults=defaults,
+    )
 
 
 def _train(rank: int, world: int, config: RlConfig, show: bool) -> None:
@@ -209,6 +220,7 @@ class _RankLoop:
         """Groups with a signal: this rank's share of at least `config.groups`, unless `config.rounds` do not suffice."""
         config, kept = self.config, list[Group]()
         counts = {"kept": 0.0, "flat": 0.0, "failed": 0.0, "episodes": 0.0, "reward": 0.0, "replayed": 0.0, "steps": 0.0}
+        counts["equal"] = 0.0
         terms: dict[str, float] = {}
         tokens, self.observed = 0.0, []
         for number in range(config.rounds):
@@ -230,6 +242,7 @@ class _RankLoop:
             self.expansion.update(flat, len(everywhere))
             self.curriculum.update(_means(everywhere))
             counts["flat"] += flat
+            counts["equal"] += sum(not one["signal"] and one["episodes"] - one["failed"] > 1 for one in everywhere)
             counts["kept"] += len(everywhere) - flat
             for name in ("failed", "episodes", "reward", "replayed", "steps"):
                 counts[name] += sum(one[name] for one in everywhere)
@@ -325,7 +338,7 @@ class _RankLoop:
             standing.best, standing.best_update, standing.stale = success, standing.update, 0
             if self.run is not None:
                 save_state(self.config.output / "best.pt", {"model": self.learner.model.state_dict(), "update": standing.update})
-        return {"validation": success, "validate_seconds": time.monotonic() - began}
+        return {"validation": success, "validation_episodes": float(len(graded)), "validate_seconds": time.monotonic() - began}
 
     # ---------------------------------------------------------------------------------------------------------- saved state
 

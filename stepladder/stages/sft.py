@@ -22,6 +22,7 @@ from stepladder.models.checkpoint import save_checkpoint
 from stepladder.models.small import SmallModel
 from stepladder.progress import Progress
 from stepladder.run import Run
+from stepladder.stages import training_report
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.sft_setup import HEAD_FILE, Learner, build_learner, build_mixture
 from stepladder.train.mixtures import Mixture, Share
@@ -137,8 +138,9 @@ def main(config: SftConfig, show: bool = True) -> Path:
     final = config.output / "checkpoint"
     if final.exists():
         _open_run(config).close()  # refuses other settings than those of the checkpoint
-        return final
-    run_ranks(_train, config.ranks, config, show)
+    else:
+        run_ranks(_train, config.ranks, config, show)
+    training_report.finish(config.output)
     return final
 
 
@@ -169,7 +171,14 @@ def _train(rank: int, world: int, config: SftConfig, show: bool) -> None:
 
 
 def _open_run(config: SftConfig) -> Run:
-    return Run(config.output, config, seeds={"training": config.seed}, may_change=("output", "track"), trackers=config.track)
+    return Run(
+        config.output,
+        config,
+        seeds={"training": config.seed},
+        may_change=("output", "track"),
+        trackers=config.track,
+        defaults=SftConfig(),
+    )
 
 
 def _export(learner: Learner, config: SftConfig, name: str) -> None:

@@ -29,6 +29,7 @@ from stepladder.stats.planning import (
     tasks_needed,
 )
 from stepladder.stats.repeats import Mean, Repeats, flip_rate, pass_at_k, pass_hat_k, summarise_repeats
+from stepladder.stats.two_by_two import difference_interval, stratified_test
 
 __all__ = [
     "Assumptions",
@@ -41,6 +42,7 @@ __all__ = [
     "benjamini_hochberg",
     "cluster_bootstrap",
     "compare_paired",
+    "difference_interval",
     "difficulty_correlation",
     "exact_interval",
     "exchange_test",
@@ -55,6 +57,7 @@ __all__ = [
     "pass_hat_k",
     "power_of",
     "smallest_difference",
+    "stratified_test",
     "success_rate",
     "summarise_repeats",
     "tasks_needed",

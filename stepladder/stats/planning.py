@@ -8,6 +8,8 @@ variance of an agent's mean on a task is
 
 of which only the second part shrinks with more trials. On the same tasks the first part cancels as far as the two agents find the
 same tasks hard: the variance of the difference on a task is the sum of both agents' less 2 icc correlation sqrt(p (1-p) q (1-q)).
+A difference d must come from somewhere: of single trials a share of |d| or more ends differently, hence with variance |d| - d^2 or
+more. Where the assumptions leave less, that much is taken to lie between tasks.
 
 Source of the design effect: A. Donner and N. Klar, "Design and Analysis of Cluster Randomization Trials in Health Research" (2000),
 chapter 5.
@@ -122,7 +124,11 @@ def power_of(assumed: Assumptions, tasks: int, trials: int = 1, design: Design =
         # A pair differs where one agent alone succeeds. No fewer can than the difference itself needs.
         differing = first + second - 2 * shared + assumed.difference**2
         return _power_of_mcnemar(assumed.difference, max(differing, abs(assumed.difference)), tasks, significance)
-    spread = (first + second) * (assumed.icc + (1 - assumed.icc) / trials) - 2 * shared
+    within = (first + second) * (1 - assumed.icc)
+    # More trials leave what lies between tasks, of which the difference itself needs no less than for single trials.
+    least = abs(assumed.difference) - assumed.difference**2 - within
+    between = max((first + second) * assumed.icc - 2 * shared, least)
+    spread = between + within / trials
     return _power_of_t(assumed.difference, spread / tasks, tasks - 1, significance)
 
 

@@ -61,13 +61,20 @@ class Page:
 def tasks(run: RunView, query: Mapping[str, str]) -> dict[str, Any]:
     """{"total", "tasks"}: of every task its graded episodes, their success rate with its interval, and what is missing and why.
 
+    Missing is what a start has less than the start of the same store that was graded most often: an episode whose environment
+    failed and that was played again is not. Of several failures of a start the latest ones count (`stepladder.results`).
+
     The interval is that of as many episodes as there are starts, as in a report (`stepladder.stats.success_rate`)."""
     where, values = _where(run, query, ("store", "policy"))
     where += f" {'and' if where else 'where'} policy != ?"  # nothing was tried on a page that was only looked at
     values.append(VISIT)
     rows = run.index.select(
-        f"""select task, status, reward is not null as graded, count(*) as n, total(reward >= 0.5) as successes,
-            total(steps) as steps from trajectories {where} group by task, status, graded order by task""",
+        f"""with one as (select task, status, reward, steps, store,
+                row_number() over (partition by store, member_of, task, seed, reward is null order by number desc) as latest,
+                count(reward) over (partition by store, member_of, task, seed) as done from trajectories {where}),
+            asked as (select *, max(1, max(done) over (partition by store)) - done as lacking from one)
+            select task, status, reward is not null as graded, count(*) as n, total(reward >= 0.5) as successes,
+            total(steps) as steps from asked where graded or latest <= lacking group by task, status, graded order by task""",
         values,
     )
     starts = run.index.select(

@@ -61,7 +61,8 @@ def kind(run: RunView, starts: Sequence[Mapping[str, Any]]) -> str:
 
 def headline(run: RunView) -> dict[str, Any] | None:
     """The rate that says most, and what it is `of`: the last rung of the run's report, else the store that was last written of
-    those of an evaluation, else the largest one; baselines do not count beside others. None where nothing is graded."""
+    those of an evaluation, else the largest one; baselines do not count beside others. `store` is the store with its episodes,
+    None where no store goes by the name of the rung. None where nothing is graded."""
     rungs = run.report_data().get("rungs")
     if isinstance(rungs, list) and rungs and isinstance(rungs[-1], dict) and rungs[-1].get("n"):
         last = rungs[-1]
@@ -71,6 +72,7 @@ def headline(run: RunView) -> dict[str, Any] | None:
             "high": last.get("high"),
             "n": last["n"],
             "of": last.get("rung"),
+            "store": _store_of(run, str(last.get("rung"))),
         }
     stores = [store for store in run.stores() if store["graded"]]
     judged = [store for store in stores if not set(store["policies"]) <= _BESIDE] or stores
@@ -82,8 +84,16 @@ def headline(run: RunView) -> dict[str, Any] | None:
         store = max(evaluated, key=lambda one: changed(run.contents.stores[one["id"]]))
     else:
         store = max(judged, key=lambda one: one["graded"])
-    found = success_rate(store["successes"], store["graded"])
-    return {"rate": found.rate, "low": found.low, "high": found.high, "n": found.n, "of": store["id"]}
+    found = success_rate(store["successes"], store["graded"], starts=store["starts"])
+    return {"rate": found.rate, "low": found.low, "high": found.high, "n": found.n, "of": store["id"], "store": store["id"]}
+
+
+def _store_of(run: RunView, rung: str) -> str | None:
+    """The store of a rung of a report: it has the rung's name, or is the one beside baselines in a directory that has it."""
+    stores = [store for store in run.stores() if store["graded"]]
+    beside = [one for one in stores if one["id"].split("/")[-2:-1] == [rung] and not set(one["policies"]) <= _BESIDE]
+    named = [store for store in stores if store["id"] == rung]
+    return next((str(store["id"]) for store in (*named, *beside)), None)
 
 
 def _moment(text: Any) -> float | None:

@@ -157,13 +157,13 @@ class RunView:
     # --------------------------------------------------------------------------------------------------------------- counts
 
     def stores(self) -> list[dict[str, Any]]:
-        """Every store with its numbers of trajectories, graded ones, successes and lines that are no trajectories, and its
-        policies, the most frequent first."""
+        """Every store with its numbers of trajectories, graded ones, successes, `starts` (different tasks and seeds among those
+        graded) and lines that are no trajectories, and its policies, the most frequent first."""
         with self._lock:
             if self._counted[0] != self.index.version:
                 self._counted = self.index.version, self._count()
             counted = self._counted[1]
-        nothing = {"trajectories": 0, "graded": 0, "successes": 0, "policies": []}
+        nothing = {"trajectories": 0, "graded": 0, "successes": 0, "starts": 0, "policies": []}
         unreadable = {state.name: state.unreadable for state in self.index.states()}
         return [{"id": name, **counted.get(name, nothing), "unreadable": unreadable.get(name, 0)} for name in self.contents.stores]
 
@@ -172,9 +172,14 @@ class RunView:
             """select store, policy, count(*) as trajectories, count(reward) as graded, total(reward >= 0.5) as successes
                from trajectories group by store, policy order by count(*) desc"""
         )
+        starts = self.index.select(
+            """select store, count(*) as starts from (select distinct store, task, seed from trajectories where reward is not null)
+               group by store"""
+        )
+        different = {row["store"]: int(row["starts"]) for row in starts}
         found: dict[str, dict[str, Any]] = {}
         for row in rows:
-            nothing = {"trajectories": 0, "graded": 0, "successes": 0, "policies": []}
+            nothing = {"trajectories": 0, "graded": 0, "successes": 0, "starts": different.get(row["store"], 0), "policies": []}
             store = found.setdefault(self.index.name_of(row["store"]), nothing)
             for name in ("trajectories", "graded", "successes"):
                 store[name] += int(row[name])

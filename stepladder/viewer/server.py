@@ -23,6 +23,7 @@ from stepladder.viewer.guard import Guard, GuardSettings
 from stepladder.viewer.listing import BadQuery
 from stepladder.viewer.live_screens import is_running, live_screens
 from stepladder.viewer.pictures import Thumbnails, read_picture
+from stepladder.viewer.play import routes as play_routes
 from stepladder.viewer.run_view import Missing
 from stepladder.viewer.runs import Runs
 
@@ -39,11 +40,12 @@ _REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; 
 @dataclass(frozen=True)
 class ViewerSettings:
     """`guard` says who may ask. `tokenizer` is a checkpoint directory whose tokenizer tells the text of tokens where the run's own
-    is not there. `play` are the routes of plays (`stepladder.viewer.play`)."""
+    is not there. `play` are the routes of plays (`stepladder.viewer.play`), by default the one that
+    says that it is not allowed."""
 
     guard: GuardSettings = field(default_factory=GuardSettings)
     tokenizer: Path | None = None
-    play: Sequence[BaseRoute] = ()
+    play: Sequence[BaseRoute] = field(default_factory=lambda: play_routes(None))
 
 
 def make_app(runs: Runs, settings: ViewerSettings | None = None) -> ASGIApp:

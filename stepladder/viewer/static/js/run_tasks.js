@@ -34,7 +34,7 @@ export async function tasksView(place, run, query) {
   let shown = [];
   let active = -1;
   let sort = query.get("sort") ?? "task";
-  let store = stores.includes(query.get("store")) ? query.get("store") : lastGraded(run.stores);
+  let store = stores.includes(query.get("store")) ? query.get("store") : mostTelling(run);
   const choice = make(
     "select",
     { "aria-label": "Store", on: { change: () => load(choice.value) } },
@@ -118,7 +118,7 @@ export async function tasksView(place, run, query) {
 
   async function load(name) {
     store = name;
-    keep({ store: store === lastGraded(run.stores) ? "" : store });
+    keep({ store: store === mostTelling(run) ? "" : store });
     replace(message, loading());
     try {
       const answer = await get(withQuery(runPath(run.id, "tasks"), { store }), { fresh: true });
@@ -146,10 +146,12 @@ export async function tasksView(place, run, query) {
   return { act: (name) => acts[name]?.() ?? false };
 }
 
-// The store that says most of what came out: the one that was written last among those with grades.
-export function lastGraded(stores) {
-  const graded = stores.filter((store) => store.graded > 0);
-  return (graded.at(-1) ?? stores.at(-1))?.id ?? "";
+// The store that says most of what came out: that of the run's headline, else the last one of those with grades.
+export function mostTelling(run) {
+  const of = run.headline?.store;
+  if (run.stores.some((store) => store.id === of)) return of;
+  const graded = run.stores.filter((store) => store.graded > 0);
+  return (graded.at(-1) ?? run.stores.at(-1))?.id ?? "";
 }
 
 function summary(rows) {

@@ -1,0 +1,91 @@
+"""What a training has that an evaluation has not: scores on the way, alarms, changed settings; as tables for both formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+
+from stepladder.report.content import Measured, Report
+from stepladder.report.markdown_text import inline
+from stepladder.report.words import percent
+
+VALIDATION_NOTE = (
+    "Shares of right outcomes on what training does not learn from, with Wilson intervals where it is known of how many. "
+    "They choose weights and end trainings, so that the best of them flatters; an evaluation looks at seeds that nothing else uses."
+)
+ALARM_NOTE = (
+    "Signs that something else is learned than was meant, with the episodes that show them best. An alarm is a reason to look and "
+    "decides nothing."
+)
+SETTINGS_NOTE = "What differs from the defaults; config.json has all settings."
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A section that is one table; columns that are named in `numbers` stand to the right."""
+
+    title: str
+    note: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: frozenset[int] = frozenset()
+
+
+def validation_table(data: Report) -> Table | None:
+    if not data.validation:
+        return None
+    head = ("of", "at", "success", "95 % interval", "n")
+    return Table("Validation", VALIDATION_NOTE, head, tuple(map(_measured, data.validation)), frozenset((2, 3, 4)))
+
+
+def _measured(one: Measured) -> tuple[str, ...]:
+    low_high = "–" if one.low is None or one.high is None else f"{percent(one.low)} to {percent(one.high)}"
+    return one.name, one.at, percent(one.rate), low_high, "–" if one.n is None else f"{one.n:,}"
+
+
+def alarm_table(data: Report) -> Table | None:
+    if not data.alarms:
+        return None
+    rows = tuple(
+        (
+            f"{one.step}",
+            one.kind.replace("_", " "),
+            one.message,
+            ", ".join(f"{store}: {name}" for store, name in one.trajectories) or "–",
+        )
+        for one in data.alarms
+    )
+    return Table("Alarms", ALARM_NOTE, ("update", "kind", "what", "episodes"), rows, frozenset((0,)))
+
+
+def settings_table(data: Report) -> Table | None:
+    if not data.settings:
+        return None
+    rows = tuple((name, value, default) for name, (value, default) in data.settings.items())
+    return Table("Settings", SETTINGS_NOTE, ("setting", "here", "default"), rows)
+
+
+def section(table: Table | None) -> Iterator[str]:
+    """The table as a section of the page; nothing where there is none."""
+    if table is None:
+        return
+    yield f'<h2>{escape(table.title)}</h2><p class="note">{escape(table.note)}</p>'
+    body = "".join(f"<tr>{_cells('td', table, row)}</tr>" for row in table.rows)
+    yield (
+        f'<div class="scroll"><table><thead><tr>{_cells("th", table, table.head)}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _cells(tag: str, table: Table, texts: tuple[str, ...]) -> str:
+    kinds = [' class="num"' if number in table.numbers else "" for number in range(len(texts))]
+    return "".join(f"<{tag}{kind}>{escape(text)}</{tag}>" for kind, text in zip(kinds, texts, strict=True))
+
+
+def markdown_section(table: Table | None) -> Iterator[str]:
+    if table is None:
+        return
+    yield f"## {table.title}\n\n{table.note}"
+    rule = ["---:" if number in table.numbers else "---" for number in range(len(table.head))]
+    rows = [[inline(cell).replace("|", "\\|") for cell in row] for row in table.rows]
+    yield "\n".join("| " + " | ".join(line) + " |" for line in [list(table.head), rule, *rows])
