@@ -141,7 +141,7 @@ def test_your_own_page(tmp_path: Path) -> None:
     assert "runs/mine/report.html" in stepladder(commands[1].replace("--episodes 3", "--episodes 1"), tmp_path)
     found = json.loads((tmp_path / "runs/mine/report.json").read_text())
     assert found["rungs"][0]["n"] == 2
-    assert set(found["baselines"]) == {"idle"}
+    assert set(found["baselines"]) == {"idle", "give_up"}
     task = {**json.loads(lines.splitlines()[0]), "check": {"python": "checks:subscribed"}}
     (tmp_path / "tasks.jsonl").write_text(json.dumps(task) + "\n")
     stepladder("stepladder eval random --tasks page:tasks.jsonl --episodes 1 --output runs/python", tmp_path)

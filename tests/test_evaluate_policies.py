@@ -105,7 +105,7 @@ def test_several_trials_of_each_start(tmp_path: Path) -> None:
     assert main(replace(config, trials=4), show=False).n == 8
     assert len(stored(tmp_path / "random.jsonl")) == 8
     assert from_json(Result, json.loads((tmp_path / "random.json").read_text())).trials == 4
-    assert "each played 4 times" in (tmp_path / "report.md").read_text()
+    assert "x 4 trials" in (tmp_path / "report.md").read_text()
 
 
 def test_trials_of_one_start_are_not_so_many_starts() -> None:

@@ -143,7 +143,8 @@ def test_whether_a_run_goes_on(tmp_path: Path) -> None:
         assert is_running(run)
         with pytest.raises(Exception, match="in use by"):
             Run(tmp_path / "run", {"a": 1})
-    assert not is_running(run)
+    with Run(tmp_path / "another", {}):  # a lock of the same process, but another one
+        assert not is_running(run)
     (tmp_path / "run/run.lock").write_text("1\n")  # a process that lives and holds no lock of this run's
     assert not is_running(run)
     runs.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from stepladder.audit.findings import Allowed
 
 _TELLS = "the function only tells what the note then has to say, and the note is right"
+_READ = "the command only tells what the note then has to say, and the note is right"
 _RING = "the focus is on a choice, where a stray text and a backspace change nothing but the ring around it"
 _KEPT = "Chromium keeps the bookmark as soon as Ctrl+D is pressed; what comes after only gives it a name, which nobody asked for"
 _SELECTED = "the file is selected all the same, and what was asked for is done to it and to no other"
@@ -16,6 +17,7 @@ _NOTHING = "nothing is selected to be typed into or erased; the picture had only
 KNOWN: tuple[Allowed, ...] = (
     Allowed("desk/tool-run", "wrong_argument", _TELLS, "argument"),
     Allowed("desk/tool-read-cell", "wrong_argument", _TELLS, "argument"),
+    Allowed("desk/across-terminal-to-note", "wrong_argument", _READ, "text_changed"),
     Allowed("desk/web-form", "perturbed", _RING, "typed"),
     Allowed("desk/web-form", "perturbed", _RING, "erased"),
     Allowed("desk/web-bookmark", "stopped_early", _KEPT),

@@ -45,10 +45,10 @@ def is_running(run: RunView) -> bool:
 
 
 def _holds(lock: Path) -> bool:
-    """Whether the process that a lock file names lives and holds a lock. The lock itself is left alone: to try it would stop a run
-    that begins just now."""
+    """Whether the process that a lock file names lives and holds its lock. The lock itself is left alone: to try it would stop a
+    run that begins just now."""
     try:
-        process = int(lock.read_text()[:32])
+        process, inode = int(lock.read_text()[:32]), lock.stat().st_ino
     except (OSError, ValueError):
         return False
     if not _lives(process):
@@ -57,7 +57,12 @@ def _holds(lock: Path) -> bool:
         held = _LOCKS.read_text().splitlines()
     except OSError:
         return True  # no Linux
-    return any(fields[1:2] == ["FLOCK"] and fields[4:5] == [str(process)] for fields in map(str.split, held))
+    wanted = (str(process), str(inode))  # the device is left out: some file systems show another one there
+    return any(
+        fields[1] == "FLOCK" and (fields[4], fields[5].rpartition(":")[2]) == wanted
+        for fields in map(str.split, held)
+        if len(fields) > 5 and fields[1] != "->"
+    )
 
 
 def _lives(process: int) -> bool:
