@@ -295,6 +295,7 @@ class Outage(Hopeless):
         raise EnvironmentFailure("the machine is gone")
 
 
+@pytest.mark.learning
 def test_a_run_whose_environments_break_does_not_accuse_the_policy(start: Path, tmp_path: Path) -> None:
     outage = replace(
         SIDES, checkpoint=start, tasks="env:test_alarms:Outage", groups=1, group_size=2, rounds=1, updates=2, environments=1

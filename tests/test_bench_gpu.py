@@ -60,6 +60,7 @@ def small() -> Iterator[Small]:
         yield Small(sizes, shape, episodes, sizes.build(shape, episodes.renderer, torch.float32, torch.device("cpu")))
 
 
+@pytest.mark.learning
 def test_every_part_gives_its_rows(tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
     hide = "import sys; sys.modules['rich'] = sys.modules['typer'] = None; import runpy; sys.argv = sys.argv[1:]; "

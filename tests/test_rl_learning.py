@@ -2,7 +2,7 @@
 
 Four starts are played again and again, so that minutes suffice: it may learn them by heart. Chance alone gives about a quarter.
 Success is that of the sampled episodes; the first update's were played before any weight had changed. One of the algorithms is
-tried by `make test`, all of them by `make test-learning`.
+tried by `make test`, the others by `make test-learning`.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def test_every_phase_runs_and_the_checkpoint_knows_its_agent(undisturbed: Path) 
     assert any(not before[name].equal(value) for name, value in weights(undisturbed).items())  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("moment", ["perception.state", "cloning.state"])
+@pytest.mark.parametrize("moment", [pytest.param("perception.state", marks=pytest.mark.learning), "cloning.state"])
 def test_a_killed_training_ends_with_the_same_weights(demonstrations: Path, undisturbed: Path, tmp_path: Path, moment: str) -> None:
     output = tmp_path / "killed"
     program = (
@@ -104,6 +104,7 @@ def test_a_killed_training_ends_with_the_same_weights(demonstrations: Path, undi
         assert value.equal(found[name]), name  # type: ignore[attr-defined]
 
 
+@pytest.mark.learning
 def test_two_ranks_learn_from_the_same_updates(demonstrations: Path, tmp_path: Path) -> None:
     losses = []
     for ranks in (1, 2):
