@@ -42,11 +42,11 @@ class _Declaring(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name == "torchvision":
             sys.meta_path.remove(self)
-            import torch
+            from torch import library as operators
 
-            _Declaring.library = torch.library.Library("torchvision", "DEF")
+            _Declaring.declared = operators.Library("torchvision", "DEF")  # kept, for it ends with its holder
             for operator in ("nms", "qnms"):
-                _Declaring.library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+                _Declaring.declared.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         return None
 
 

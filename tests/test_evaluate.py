@@ -22,18 +22,16 @@ from stepladder.models.tokenizer import build_tokenizer
 from stepladder.plugins import PluginError
 from stepladder.policies.scripted import FixedActionPolicy, last_observation
 from stepladder.results import Result
-from stepladder.rollout.group import EpisodeJob
+from stepladder.rollout.group import EpisodeJob, Play, policy_player
 from stepladder.rollout.live import LiveScreens
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.evaluate import (
     EvaluateConfig,
-    Play,
     baseline_player,
     evaluate,
     main,
     oracle_player,
     policy_name,
-    policy_player,
 )
 from stepladder.stages.policies import BASELINES
 from stepladder.store import TrajectoryStore

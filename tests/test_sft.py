@@ -22,11 +22,12 @@ from stepladder.data.screen_pool import VISITED_FILE
 from stepladder.data.screens import screen
 from stepladder.images import ImageStore
 from stepladder.models.small import SmallModel
+from stepladder.rollout.group import policy_player
 from stepladder.run import read_metrics, read_phases
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.collect import CollectConfig
 from stepladder.stages.collect import main as collect
-from stepladder.stages.evaluate import evaluate, policy_player
+from stepladder.stages.evaluate import evaluate
 from stepladder.stages.local_policy import open_checkpoint
 from stepladder.stages.sft import PhaseConfig, SftConfig, main
 from stepladder.stages.sft_setup import build_learner, build_mixture

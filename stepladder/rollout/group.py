@@ -32,6 +32,10 @@ class EpisodeJob:
         return episode_id(self.task.id, self.seed, self.group, self.index)
 
 
+#: How one job is played in an environment.
+Play = Callable[[Environment, EpisodeJob], Awaitable[Trajectory]]
+
+
 def group_jobs(tasks: Sequence[tuple[Task, int]], size: int, name: str = "") -> list[EpisodeJob]:
     """`size` jobs for each (task, seed). The group is called "<name>/<task id>-<seed>", without the slash when `name` is empty."""
     prefix = f"{name}/" if name else ""
@@ -40,6 +44,35 @@ def group_jobs(tasks: Sequence[tuple[Task, int]], size: int, name: str = "") -> 
 
 def _ignore(result: object) -> None:
     """Default of `on_trajectory` and `on_result`."""
+
+
+def policy_player(
+    agent: Agent,
+    policy: Policy,
+    sampling: Sampling,
+    limits: Limits,
+    watch: Watch | None = None,
+    live: LiveScreens | None = None,
+) -> Play:
+    """Episodes in which `policy` acts; see `run_episode` for `watch`. With `live`, other processes can look on."""
+
+    async def play(environment: Environment, job: EpisodeJob) -> Trajectory:
+        identifier = episode_id(job.task.id, job.seed, job.group or policy.name, job.index)
+        with watched(live, job.task, job.seed, identifier, policy.name, watch) as watching:
+            return await run_episode(
+                environment,
+                agent,
+                policy,
+                job.task,
+                job.seed,
+                sampling=sampling,
+                limits=limits,
+                group=job.group,
+                index=job.index,
+                watch=watching,
+            )
+
+    return play
 
 
 async def run_many(
@@ -57,22 +90,7 @@ async def run_many(
 ) -> list[Trajectory]:
     """The trajectories of `jobs`, in the order of the jobs; see `run_episode` for `watch` and `play_many` for everything else. With
     `live`, other processes can look on."""
-
-    async def play(environment: Environment, job: EpisodeJob) -> Trajectory:
-        with watched(live, job.task, job.seed, job.identifier, policy.name, watch) as watching:
-            return await run_episode(
-                environment,
-                agent,
-                policy,
-                job.task,
-                job.seed,
-                sampling=sampling,
-                limits=limits,
-                group=job.group,
-                index=job.index,
-                watch=watching,
-            )
-
+    play = policy_player(agent, policy, sampling, limits, watch, live)
     return await play_many(jobs, pool, play, failed=_environment_failed, retries=retries, on_result=on_trajectory)
 
 

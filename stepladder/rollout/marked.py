@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -13,14 +12,15 @@ from stepladder.agents.marks import Mark, marks
 from stepladder.drawing import DEFAULT_FONT, bundled_fonts
 from stepladder.images import ImageStore, Pixels
 from stepladder.interfaces import Environment
-from stepladder.types import Action, Observation, Task
+from stepladder.rollout.wrapped import WrappedEnvironment
+from stepladder.types import Action, Observation
 
 _BOX = (255, 0, 0)
 _LABEL = (0, 0, 0)
 _TEXT = (255, 255, 255)
 
 
-class MarkedEnvironment:
+class MarkedEnvironment(WrappedEnvironment):
     """Shows what `environment` shows, with the marks of the accessibility tree drawn on the screenshot.
 
     The tree stays in the observation: the agent lists the same marks, and reads their numbers as places. An observation without a
@@ -28,32 +28,11 @@ class MarkedEnvironment:
     """
 
     def __init__(self, environment: Environment, images: ImageStore) -> None:
-        self._environment = environment
+        super().__init__(environment)
         self._images = images
 
-    async def reset(self, task: Task, seed: int) -> Observation:
-        """See `Environment.reset`."""
-        return await self._marked(await self._environment.reset(task, seed))
-
-    async def step(self, action: Action) -> Observation:
-        """See `Environment.step`."""
-        return await self._marked(await self._environment.step(action))
-
-    async def evaluate(self) -> float:
-        """See `Environment.evaluate`."""
-        return await self._environment.evaluate()
-
-    async def close(self) -> None:
-        """See `Environment.close`."""
-        await self._environment.close()
-
-    def __getattr__(self, name: str) -> Any:
-        """What an environment may have beside the contract, such as `task`, `solve` and its deadlines."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._environment, name)
-
-    async def _marked(self, seen: Observation) -> Observation:
+    async def shown(self, seen: Observation, action: Action | None) -> Observation:
+        """With marks, where there are any."""
         found = marks(seen.tree)
         if seen.screenshot is None or not found:
             return seen

@@ -3,53 +3,30 @@ table or as marks on the screenshot ("som")."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from stepladder.agents.osworld_prompt import ObservationType
 from stepladder.config import ConfigError
 from stepladder.images import ImageStore
 from stepladder.interfaces import Environment, EnvironmentFailure
-from stepladder.rollout.group import EpisodeJob
+from stepladder.rollout.group import EpisodeJob, Play
 from stepladder.rollout.marked import MarkedEnvironment
 from stepladder.rollout.opening import known_options
-from stepladder.types import Action, Observation, Task, Trajectory
-
-Play = Callable[[Environment, EpisodeJob], Awaitable[Trajectory]]
+from stepladder.rollout.wrapped import WrappedEnvironment
+from stepladder.types import Action, Observation, Trajectory
 
 #: The option by which environments give their tree. One without it gives a tree always, never, or as its server is told.
 OPTION = "tree"
 
 
-class TreeNeeded:
+class TreeNeeded(WrappedEnvironment):
     """The environment `environment`, where an observation without an accessibility tree is a failure: an agent that was to read it
     would be measured without. The last observation of an episode needs none."""
 
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-
-    async def reset(self, task: Task, seed: int) -> Observation:
-        """See `Environment.reset`."""
-        return self._checked(await self._environment.reset(task, seed))
-
-    async def step(self, action: Action) -> Observation:
-        """See `Environment.step`."""
-        seen = await self._environment.step(action)
-        return seen if action.kind in ("done", "fail") else self._checked(seen)
-
-    async def evaluate(self) -> float:
-        """See `Environment.evaluate`."""
-        return await self._environment.evaluate()
-
-    async def close(self) -> None:
-        """See `Environment.close`."""
-        await self._environment.close()
-
-    def __getattr__(self, name: str) -> Any:
-        """What an environment may have beside the contract, such as `task`, `solve` and its deadlines."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._environment, name)
+    async def shown(self, seen: Observation, action: Action | None) -> Observation:
+        """What it shows. Raises EnvironmentFailure."""
+        return seen if action is not None and action.kind in ("done", "fail") else self._checked(seen)
 
     def _checked(self, seen: Observation) -> Observation:
         if seen.tree is None and not seen.done:

@@ -25,7 +25,7 @@ from stepladder.config import ConfigError, to_dict
 from stepladder.envs import environment_class
 from stepladder.images import ImageStore
 from stepladder.interchange.osworld_results import write_episode
-from stepladder.interfaces import Agent, Environment, Policy
+from stepladder.interfaces import Environment, Policy
 from stepladder.policies.budget import BudgetSpent, Meter
 from stepladder.policies.random import RandomPolicy
 from stepladder.policies.scripted import GiveUpPolicy, IdlePolicy
@@ -33,8 +33,7 @@ from stepladder.progress import Progress
 from stepladder.report import Report, Rung, choose_strips, write_report
 from stepladder.results import Result, summarise
 from stepladder.rollout.demonstrate import run_demonstration
-from stepladder.rollout.episode import episode_id, run_episode
-from stepladder.rollout.group import EpisodeJob, play_many
+from stepladder.rollout.group import EpisodeJob, Play, play_many, policy_player
 from stepladder.rollout.live import LiveScreens, watched
 from stepladder.rollout.observing import observing, observing_options
 from stepladder.rollout.opening import check_options
@@ -56,7 +55,6 @@ from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks, task_set_hash
 from stepladder.types import Limits, Sampling, Task, Trajectory
 
-Play = Callable[[Environment, EpisodeJob], Awaitable[Trajectory]]
 #: Seconds that the idle baseline waits, a step each, before its episode is graded.
 IDLE_STEPS = 3
 #: Settings that do not change what an episode is like.
@@ -115,28 +113,6 @@ class EvaluateConfig:
 
 def _ignore(_: object) -> None:
     """Default of `on_counts` and `on_kept`."""
-
-
-def policy_player(agent: Agent, policy: Policy, sampling: Sampling, limits: Limits, live: LiveScreens | None = None) -> Play:
-    """Episodes in which `policy` acts, and which others can look on with `live`."""
-
-    async def play(environment: Environment, job: EpisodeJob) -> Trajectory:
-        identifier = episode_id(job.task.id, job.seed, job.group or policy.name, job.index)
-        with watched(live, job.task, job.seed, identifier, policy.name) as watch:
-            return await run_episode(
-                environment,
-                agent,
-                policy,
-                job.task,
-                job.seed,
-                sampling=sampling,
-                limits=limits,
-                group=job.group,
-                index=job.index,
-                watch=watch,
-            )
-
-    return play
 
 
 def oracle_player(limits: Limits, live: LiveScreens | None = None) -> Play:
@@ -251,11 +227,11 @@ def baseline_player(name: str, seed: int = 0, max_steps: int | None = None, live
         return oracle_player(Limits(), live)
     agent = AgentOptions(grid=1).build()
     if name == "random":
-        return policy_player(agent, RandomPolicy(agent), Sampling(seed=seed), Limits(max_steps=max_steps), live)
+        return policy_player(agent, RandomPolicy(agent), Sampling(seed=seed), Limits(max_steps=max_steps), live=live)
     if name == "idle":
-        return policy_player(agent, IdlePolicy(agent), Sampling(), Limits(max_steps=IDLE_STEPS), live)
+        return policy_player(agent, IdlePolicy(agent), Sampling(), Limits(max_steps=IDLE_STEPS), live=live)
     if name == "give_up":
-        return policy_player(agent, GiveUpPolicy(agent), Sampling(), Limits(max_steps=1), live)
+        return policy_player(agent, GiveUpPolicy(agent), Sampling(), Limits(max_steps=1), live=live)
     raise ConfigError(f"there is no baseline {name!r}; there are {', '.join(BASELINES)}")
 
 
@@ -336,7 +312,7 @@ def _player(
     agent = setup.build()
     sampling = Sampling(config.temperature, 1.0, _reply_tokens(config, setup), seed=config.seed)
     with open_policy(name, images, agent, config.api, meter) as (policy, _):
-        yield policy_player(agent, policy, sampling, Limits(max_steps=config.max_steps), live), policy
+        yield policy_player(agent, policy, sampling, Limits(max_steps=config.max_steps), live=live), policy
 
 
 def _evaluate_one(
