@@ -423,7 +423,9 @@ def main() -> NoReturn:
 
 
 def _as_interrupted(*_: object) -> None:
-    """SIGTERM ends a command as Ctrl-C does: what it has opened is closed."""
+    """SIGTERM ends a command as Ctrl-C does: what it has opened is closed. In the background of a script Ctrl-C is ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
 
 

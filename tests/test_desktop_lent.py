@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -119,11 +120,19 @@ def test_viewers_find_all_episodes_at_one_place(caplog: pytest.LogCaptureFixture
     asyncio.run(run())
 
 
-def test_a_command_that_is_told_to_end_leaves_nothing_behind(folder: Path) -> None:
+@pytest.mark.parametrize("interrupts", [signal.SIG_DFL, signal.SIG_IGN], ids=["in front", "in the background of a script"])
+def test_a_command_that_is_told_to_end_leaves_nothing_behind(folder: Path, interrupts: signal.Handlers) -> None:
     line = "eval idle --tasks desk:editor-write --episodes 50 --output runs --set environments=1 --set options.isolation=none"
     program = [sys.executable, "-c", "from stepladder.cli import main; main()", *line.split()]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
-    running = subprocess.Popen(program, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    running = subprocess.Popen(
+        program,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, interrupts),
+    )
     try:
         until(lambda: list(folder.glob(f"{PREFIX}*/sockets.json")) or running.poll() is not None)
         sockets = sockets_of(folder)
