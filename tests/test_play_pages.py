@@ -194,6 +194,7 @@ def test_keys_of_the_page(page: Page, tmp_path: Path) -> None:
         page.get_by_role("button", name="Play", exact=True).click()
         page.wait_for_url("**/play?play=*")
         play.until(lambda state: state["doing"] != "starting")
+        expect(page.get_by_role("button", name="Pause")).to_be_enabled()  # the page must know of the play, too
         page.locator("h1").click()
         page.keyboard.press(" ")
         play.until(lambda state: state["paused"])
@@ -201,6 +202,7 @@ def test_keys_of_the_page(page: Page, tmp_path: Path) -> None:
         play.until(lambda state: state["review"])
         page.keyboard.press("s")
         state = play.doing("proposed")
+        expect(page.get_by_role("button", name="Carry out")).to_be_visible()
         page.keyboard.press("Enter")
         play.until(lambda now: len(now["steps"]) > len(state["steps"]))
         page.keyboard.press("t")

@@ -250,5 +250,8 @@ def test_an_evaluation_can_be_followed_to_its_end(tmp_path: Path, monkeypatch: p
     assert (answer["screens"], answer["running"]) == ([], False)
     with TrajectoryStore(output / "random.jsonl") as store:
         assert {screen["id"] for screen in screens} <= set(store.ids())
-        assert client.get("/api/runs/eval/trajectories").json()["total"] == len(store)
+        until = time.monotonic() + 20  # new stores are looked for every two seconds
+        while client.get("/api/runs/eval/trajectories").json()["total"] != len(store):
+            assert time.monotonic() < until, "the viewer does not find the episodes"
+            time.sleep(0.1)
     runs.close()
