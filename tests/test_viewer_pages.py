@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,13 @@ from viewer_browser import Tab, chromium, served, trajectory, url
 from viewer_run import ALL_ACTIONS, BUTTONS, HEIGHT, TASK, WIDTH, episode, make_run, press, screen
 
 from stepladder.images import ImageStore
+from stepladder.policies.random import RandomPolicy
 from stepladder.rollout.live import LiveScreens
 from stepladder.run import Run
+from stepladder.stages import evaluate as stage
+from stepladder.stages.evaluate import EvaluateConfig
 from stepladder.store import TrajectoryStore
-from stepladder.types import Action, Step
+from stepladder.types import Action, Completion, Message, Prompt, Sampling, Step
 
 MANY = 700
 #: The colours of all tokens.
@@ -357,6 +363,56 @@ def test_a_running_evaluation_is_followed_to_its_end(browser: Browser, tmp_path:
         expect(page.locator(".trajectory-head .badge")).to_have_text("success 1")
         context.close()
         assert tab.faults == []
+
+
+def test_an_evaluation_is_followed_while_it_runs(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage itself, in another thread."""
+    go_on = threading.Event()
+
+    class Patient(RandomPolicy):
+        """Waits after the first turns of both episodes until somebody has looked on: they would be over by then."""
+
+        turns = 0
+
+        async def generate(self, messages: tuple[Message, ...], sampling: Sampling) -> tuple[Prompt, Completion]:
+            self.turns += 1
+            while self.turns > 2 and not go_on.is_set():
+                await asyncio.sleep(0.01)
+            return await super().generate(messages, sampling)
+
+    monkeypatch.setattr(stage, "RandomPolicy", Patient)
+    directory = tmp_path / "evaluation"
+    directory.mkdir()
+    config = EvaluateConfig(
+        tasks="forms:login", policy="random", baselines=(), episodes=2, output=directory, environments=2, max_steps=4
+    )
+    evaluation = threading.Thread(target=stage.main, args=(config, False))
+    evaluation.start()
+    try:
+        until = time.monotonic() + 60
+        while len(list(directory.glob("live/*.json"))) < 2:
+            assert evaluation.is_alive(), "the evaluation ended before it was looked at"
+            assert time.monotonic() < until, "the evaluation did not come to its episodes"
+            time.sleep(0.05)
+        with served([directory]) as address:
+            context = browser.new_context()
+            tab = Tab(context.new_page(), address)
+            page = tab.open("/live/evaluation")
+            expect(page.locator(".badge").first).to_have_text("following", timeout=20_000)
+            expect(page.locator(".live-card")).to_have_count(2, timeout=20_000)
+            page.locator(".live-card").first.click()
+            expect(page.locator(".live-one")).to_contain_text("forms-login")
+            expect(page.locator(".live-one .mark-click")).to_have_count(1)
+            go_on.set()
+            evaluation.join(60)
+            expect(page.locator(".badge").first).to_have_text("ended", timeout=20_000)
+            expect(page.locator(".finished li")).to_have_count(2)
+            expect(page.locator("main")).to_contain_text("of 2 succeed")
+            context.close()
+            assert tab.faults == []
+    finally:
+        go_on.set()
+        evaluation.join(60)
 
 
 def show(watch: Any, step: Step, before: tuple[Step, ...]) -> None:
