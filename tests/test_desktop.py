@@ -69,6 +69,24 @@ def test_any_text_arrives_intact(isolation: str) -> None:
     on_desktop(work, isolation=isolation)
 
 
+def test_text_waits_for_a_program_that_is_busy() -> None:
+    async def work(desktop: Desktop) -> None:
+        await editor(desktop)
+        # More different characters than there are spare keys, so that keys are used again while it is busy.
+        many = "".join(chr(ord("一") + number) for number in range(60))
+        await shell(desktop, "pkill -STOP mousepad; (sleep 1; pkill -CONT mousepad) >/dev/null 2>&1 &")
+        await desktop.act(Action("type", text=many))
+        await desktop.act(Action("key", keys=("ctrl", "s")))
+        for _ in range(100):
+            content = await desktop.guest.read(desktop.inside(NOTE))
+            if content:
+                break
+            await asyncio.sleep(0.05)
+        assert (content or b"").decode().rstrip("\n") == many
+
+    on_desktop(work)
+
+
 def test_pointer_wheel_and_drag_do_what_they_say() -> None:
     async def work(desktop: Desktop) -> None:
         lines = "\n".join(f"line {number}" for number in range(200))

@@ -30,6 +30,8 @@ SMALLEST, LARGEST = (640, 480), (1920, 1080)
 _SERVER = "stepladder.envs.desktop.guest.server"
 #: Seconds between two looks at the screen while it settles.
 _LOOK = 0.012
+#: Seconds that a program which is busy is given to read its keys.
+_MOST_READING = 3.0
 #: Free bytes in the home below which programs can no longer be trusted to have saved anything.
 _LEAST_ROOM = 64 << 10
 
@@ -319,7 +321,11 @@ class Desktop:
             raise
 
     def _drain(self) -> None:
-        """Programs have read all keys when nothing has happened on the screen for a while. Called in the desktop's thread."""
+        """Programs have read all keys when the one that has the keyboard says so, and nothing has happened on the screen for a
+        while. Called in the desktop's thread."""
+        window = self.server.active()
+        if window:
+            self.server.has_read(window, _MOST_READING)
         until, changed, shown = time.monotonic() + 2.0, time.monotonic(), self.frames.raw()
         while time.monotonic() < until and time.monotonic() - changed < 0.15:
             time.sleep(_LOOK)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from stepladder.interfaces import EnvironmentFailure
 P = ParamSpec("P")
 T = TypeVar("T")
 _connecting = threading.Lock()
+#: Seconds between two looks for an event.
+_LOOK = 0.005
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class XServer:
         self._display = open_display(path)
         self._root = self._display.screen().root
         information = self._display.display.info
+        self._pings = 0
         self.first_keycode, self.last_keycode = information.min_keycode, information.max_keycode
 
     def close(self) -> None:
@@ -140,6 +144,39 @@ class XServer:
     def close_window(self, window: int) -> None:
         """Ask the window manager to close a window, as its close button does."""
         self._message(window, "_NET_CLOSE_WINDOW", (X.CurrentTime, 2, 0, 0, 0))
+
+    @_failing
+    def has_read(self, window: int, patience: float) -> bool:
+        """Whether the program of a window has read all keys that were sent before: it is pinged (EWMH 1.5, _NET_WM_PING), and
+        events are read in their order. False when it did not answer within `patience` seconds, or answers no pings."""
+        about = self._display.create_resource_object("window", window)
+        ping, protocols = (self._display.intern_atom(name) for name in ("_NET_WM_PING", "WM_PROTOCOLS"))
+        try:
+            if ping not in self._property(about, "WM_PROTOCOLS"):
+                return False
+            self._root.change_attributes(event_mask=X.SubstructureNotifyMask)
+            self._pings += 1
+            asked = (ping, self._pings, window, 0, 0)
+            about.send_event(event.ClientMessage(window=about, client_type=protocols, data=(32, asked)), event_mask=0)
+            self._display.sync()
+            return self._comes(lambda found: found.type == X.ClientMessage and tuple(found.data[1])[:3] == asked[:3], patience)
+        except error.XError:
+            return False  # it was closed meanwhile
+        finally:
+            self._root.change_attributes(event_mask=X.NoEventMask)
+            self._display.sync()
+            while self._display.pending_events():
+                self._display.next_event()
+
+    def _comes(self, wanted: Callable[[Any], bool], patience: float) -> bool:
+        """Whether an event comes within `patience` seconds."""
+        until = time.monotonic() + patience
+        while time.monotonic() < until:
+            if not self._display.pending_events():
+                time.sleep(_LOOK)
+            elif wanted(self._display.next_event()):
+                return True
+        return False
 
     def _window(self, identifier: int) -> Window | None:
         """None for a dock."""
