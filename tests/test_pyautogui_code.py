@@ -217,7 +217,7 @@ def test_environments_and_agents_agree_on_damaged_code(data: st.DataObject) -> N
 def test_environments_read_what_agents_write(data: st.DataObject) -> None:
     action = data.draw(actions(DESK, KINDS))
     code = write_actions([action], Places(AbsoluteCoordinates(), DESK.screenshot), WORDS)
-    (read,) = fold(read_code(code))
+    (read,) = fold(read_code(code, wait_seconds=WORDS.wait_seconds))
     assert close(read, action, DESK, AbsoluteCoordinates())
 
 
