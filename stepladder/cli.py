@@ -195,41 +195,15 @@ def validate(
         raise typer.Exit(1)
 
 
-osworld = typer.Typer(help="OSWorld's own task files.", no_args_is_help=True)
-app.add_typer(osworld, name="osworld")
-
-
-@osworld.command()
-def coverage(
-    folder: Annotated[Path, typer.Argument(help="A folder with OSWorld's task files, or one of them.")],
-    cache: Annotated[Path | None, typer.Option(help="OSWorld's file cache.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Which tasks can be played here, and what each of the others lacks."""
-    import json
-
-    from stepladder.envs.osworld.coverage import lacks
-    from stepladder.envs.osworld.task_file import load_tasks
-
-    found = [(task, lacks(task, cache)) for task in load_tasks(folder)]
-    if as_json:
-        rows = [
-            {"id": task.setup["id"], "domain": task.setup["domain"], "runnable": not missing, "lacks": missing}
-            for task, missing in found
-        ]
-        print(json.dumps({"tasks": rows}, indent=2))
-        return
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("domain", "task", "runnable", "lacks"):
-        table.add_column(column, overflow="fold")
-    for task, missing in found:
-        mark = "[green]yes[/green]" if not missing else "[red]no[/red]"
-        table.add_row(task.setup["domain"], escape(str(task.setup["id"])), mark, escape(", ".join(missing)))
-    Console().print(table)
-    _say(f"{sum(not missing for _, missing in found)} of {len(found)} tasks can be played here")
-
-
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=PASSED_ON)
+def osworld(context: typer.Context) -> None:
+    """OSWorld's own task files: which of them can be played here."""
+    from stepladder.cli_osworld import app as files
+
+    files(context.args, prog_name="stepladder osworld")
 
 
 @app.command("convert", context_settings=PASSED_ON, help="Trajectories from and to other formats: OSWorld, AgentNet, Parquet, ...")
@@ -307,7 +281,7 @@ def tasks(
     """List tasks, and the hash that names the set in every report."""
     from stepladder.tasks import load_tasks, task_set_hash
 
-    found = load_tasks(spec)
+    found = load_tasks(spec, judged=True)
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("task", "environment", "steps", "tags"):
         table.add_column(column, overflow="fold")
@@ -371,6 +345,26 @@ def plan(context: typer.Context) -> None:
     from stepladder.cli_plan import app as planning
 
     planning(context.args, prog_name="stepladder plan")
+
+
+@app.command(
+    "judge", context_settings=PASSED_ON, help="A model as judge of episodes, and how far it agrees with the tasks' checks."
+)
+@app.command("propose", context_settings=PASSED_ON, help="New tasks that a model thinks up, which a judge grades.")
+def judge(context: typer.Context) -> None:
+    from stepladder.cli_judge import app as judging
+
+    judging([str(context.info_name), *context.args], prog_name="stepladder")
+
+
+@app.command("refine", context_settings=PASSED_ON, help="Give a run of RL its entropy back: imitate its own successes.")
+@app.command("prefer", context_settings=PASSED_ON, help="Preference optimisation (DPO) where successes and failures part.")
+@app.command("pairs", context_settings=PASSED_ON, help="The pairs of replies that `stepladder prefer` has made.")
+@app.command("merge", context_settings=PASSED_ON, help="One checkpoint whose weights are the weighted mean of others.")
+def refinement(context: typer.Context) -> None:
+    from stepladder.cli_refinement import app as refining
+
+    refining([str(context.info_name), *context.args], prog_name="stepladder")
 
 
 @app.command()

@@ -39,7 +39,8 @@ class Environment(Protocol):
         and says so in `Observation.text`. Raises EnvironmentFailure."""
 
     async def evaluate(self) -> float:
-        """The task reward in [0, 1] of the state reached. Raises EnvironmentFailure."""
+        """The task reward in [0, 1] of the state reached. Raises EnvironmentFailure. An environment that can say why has an
+        attribute `explanation`, a text that is kept with the trajectory."""
 
     async def close(self) -> None:
         """Free everything. May be called twice, and after a failure."""

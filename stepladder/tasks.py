@@ -8,6 +8,7 @@ desk, desk:editor-write        everyday work on pocket desktops
 bridge, bridge:ID,ID           what the servers at OSWORLD_SERVER_URL have
 osworld:FOLDER                 OSWorld's task files, in a folder or one by one
 page:FILE.jsonl                your own pages, one task a line
+proposed:FILE.jsonl            what `stepladder propose` came up with; a judge grades it
 env:package.module:Class       the tasks of your own environment, as its class method `tasks` lists them
 """
 
@@ -26,14 +27,16 @@ from stepladder.envs import environment_class
 from stepladder.envs.browser import catalogue
 from stepladder.envs.browser.pages import load_page_tasks
 from stepladder.errors import TaskError, UserError
+from stepladder.judges.judged_task import is_judged
+from stepladder.judges.proposals import proposed_tasks
 from stepladder.types import Task
 
-SOURCES = ("miniwob", "forms", "desk", "osworld", "bridge", "page", "env")
+SOURCES = ("miniwob", "forms", "desk", "osworld", "bridge", "page", "proposed", "env")
 
 
-def load_tasks(spec: str, split: str = "all") -> list[Task]:
+def load_tasks(spec: str, split: str = "all", judged: bool = False) -> list[Task]:
     """The tasks of `spec` that are for `split` ("train", "heldout" or, for everything, "all"), marked so. A task that its author
-    marked for one split is never given for the other.
+    marked for one split is never given for the other. `judged` says that tasks without a check, which a judge grades, are welcome.
 
     Raises TaskError that names the nearest valid name, PluginError for an environment that is not there.
     """
@@ -46,6 +49,10 @@ def load_tasks(spec: str, split: str = "all") -> list[Task]:
     usable = [task for task in found if split == "all" or task.split in ("all", split)]
     if not usable:
         raise TaskError(f"{spec!r} holds no task for {split!r}")
+    if not judged and any(map(is_judged, usable)):
+        raise TaskError(
+            f"{spec!r} holds tasks that a judge grades; `stepladder rl`, `flywheel` and `eval` play them with judge.policy"
+        )
     twice = [identifier for identifier, count in Counter(task.id for task in usable).items() if count > 1]
     if twice:
         raise TaskError(f"{spec!r} holds the task {twice[0]!r} twice; ids must differ")
@@ -75,6 +82,10 @@ def _find(spec: str) -> list[Task]:
         if not names:
             raise TaskError("write page:FILE.jsonl with the file that lists your tasks")
         return load_page_tasks(Path(names))
+    if source == "proposed":
+        if not names:
+            raise TaskError("write proposed:FILE.jsonl with the file that `stepladder propose` wrote")
+        return proposed_tasks(Path(names))
     if source == "env":
         kind = environment_class(names)
         if not hasattr(kind, "tasks"):

@@ -55,6 +55,8 @@ Status = Literal[
     "timeout",
 ]
 STATUSES: tuple[str, ...] = get_args(Status)
+#: Where `Trajectory.extra` keeps what the evaluator said of the end, where it says anything.
+EVALUATOR = "evaluator"
 #: The environment, not the policy, is to blame: such a trajectory is retried and left out of group statistics (law 4).
 FAILED_ENVIRONMENT: tuple[str, ...] = ("env_error", "timeout")
 
@@ -218,7 +220,8 @@ class Prompt:
 class Completion:
     """What was sampled: `tokens` int32[C] (end token included when it was sampled), `logprobs` float32[C] under the sampled
     distribution, why it stopped, and the version of the weights that sampled the first of them. `usage` is what the call of a
-    server has used and cost (`stepladder.policies.budget` names the entries)."""
+    server has used and cost (`stepladder.policies.budget` names the entries). `entropies` float32[C], in nats, are those of the
+    distributions from which the tokens were sampled; None where whoever sampled does not tell."""
 
     text: str
     tokens: IntArray | None = None
@@ -226,6 +229,7 @@ class Completion:
     finish: FinishReason = "stop"
     version: int = 0
     usage: Mapping[str, float] = field(default_factory=dict)
+    entropies: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

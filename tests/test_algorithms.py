@@ -12,9 +12,11 @@ import pytest
 
 from stepladder.algos import ALGORITHMS, algorithm_class
 from stepladder.algos.algorithm import Algorithm, GroupCredit, ReplyScores, Scores, membership, reply_lengths
+from stepladder.algos.arpo import Arpo
 from stepladder.algos.cispo import Cispo
 from stepladder.algos.credit import IMITATION, NOTHING, Credit
 from stepladder.algos.dapo import Dapo
+from stepladder.algos.dart import Dart
 from stepladder.algos.grpo import Grpo
 from stepladder.algos.gspo import Gspo
 from stepladder.algos.opd import Opd
@@ -33,9 +35,10 @@ def row(*values: float) -> FloatArray:
 
 
 def step(length: int = 1) -> Step:
-    """A turn whose reply has `length` tokens, sampled with log-probabilities -0.1, -0.2, ..."""
+    """A turn whose reply has `length` tokens, sampled with log-probabilities -0.1, -0.2, ... and entropies 0.1, 0.2, ..."""
     logprobs = -0.1 * np.arange(1, length + 1, dtype=np.float32)
-    return Step(Observation(), completion=Completion("x" * length, np.arange(length, dtype=np.int32), logprobs))
+    said = Completion("x" * length, np.arange(length, dtype=np.int32), logprobs, entropies=-logprobs)
+    return Step(Observation(), completion=said)
 
 
 def episode(
@@ -81,12 +84,13 @@ def scores_for(groups: Sequence[Group]) -> Scores:
 
 
 def everyone(**settings: float) -> list[Algorithm]:
-    return [algorithm_class(name)(**settings) for name in ALGORITHMS]
+    """All of them; self-distillation with a policy gradient beside it, which the others are about."""
+    own = {"sdpo": {"policy_gradient": 1.0}}
+    return [algorithm_class(name)(**own.get(name, {}), **settings) for name in ALGORITHMS]
 
 
 def test_the_table_finds_every_algorithm_by_its_own_name() -> None:
     assert [algorithm.name for algorithm in everyone()] == list(ALGORITHMS)
-    assert len(ALGORITHMS) == 8
     assert algorithm_class("stepladder.algos.grpo:Grpo") is Grpo
     with pytest.raises(PluginError, match="did you mean 'grpo'"):
         algorithm_class("grp0")
@@ -168,11 +172,12 @@ def test_what_each_algorithm_wants_to_know_and_to_minimise() -> None:
     assert {algorithm.name: set(algorithm.needs) for algorithm in everyone() if algorithm.needs} == {
         "ppo": {"values"},
         "opd": {"teacher"},
+        "sdpo": {"self_teacher"},
     }
     kinds = {algorithm.name: algorithm.objective().kind for algorithm in everyone()}
     assert kinds == {
         **{name: name for name in ("reinforce", "gspo", "cispo", "ppo")},
-        **dict.fromkeys(("grpo", "dapo"), "ppo"),
+        **dict.fromkeys(("grpo", "dapo", "arpo", "dart", "gigpo", "sdpo"), "ppo"),
         **dict.fromkeys(("rloo", "opd"), "reinforce"),
     }
     settings = {"clip_low": 0.11, "clip_high": 0.12, "dual_clip": 5.0, "scale": 7.0, "kl_kind": "k1", "correction_cap": 3.0}
@@ -258,7 +263,7 @@ def test_grpo_by_hand_with_groups_of_different_sizes() -> None:
 
 def test_a_group_of_one_and_a_flat_group_get_exactly_nothing() -> None:
     """Elsewhere a group of one gets its raw reward."""
-    for algorithm in (Grpo(), Grpo(dr=True), Dapo(), Gspo(), Cispo(), Rloo()):
+    for algorithm in (Grpo(), Grpo(dr=True), Dapo(), Arpo(), Dart(), Gspo(), Cispo(), Rloo()):
         groups = [[episode(1.0)], [episode(1.0), episode(None)], [episode(0.1), episode(0.1), episode(0.1)]]
         values = advantages(algorithm.credit(groups, {}))
         assert values[0] == [0.0]
@@ -271,8 +276,10 @@ def test_rloo_by_hand() -> None:
     close(advantages(Rloo().credit(groups, {})), [0.75, -0.75, 0.0], [1.0, math.nan, -1.0])
 
 
-@pytest.mark.parametrize("algorithm", [Gspo(), Cispo(), Dapo()], ids=lambda algorithm: algorithm.name)
-def test_gspo_cispo_and_dapo_credit_as_grpo_does(algorithm: Grpo) -> None:
+@pytest.mark.parametrize(
+    "algorithm", [Gspo(), Cispo(), Dapo(), Arpo(), Dart(entropy_share=1.0)], ids=lambda algorithm: algorithm.name
+)
+def test_children_of_grpo_credit_as_it_does(algorithm: Grpo) -> None:
     groups = [[episode(1.0, 2), episode(0.0, 1, 1), episode(0.0, 3)], [episode(0.5), episode(None), episode(1.0)]]
     assert repr(algorithm.credit(groups, {})) == repr(Grpo().credit(groups, {}))
 
@@ -284,6 +291,12 @@ def test_gspo_cispo_and_dapo_credit_as_grpo_does(algorithm: Grpo) -> None:
         ({"correction": "none"}, "algo.correction is 'none'; did you mean 'None'"),
         ({"kl_kind": "k9"}, "algo.kl_kind is 'k9'; it must be one of"),
         ({"updates": 0}, "algo.updates is 0; it must be at least 1"),
+        ({"reference_refresh": 5}, "algo.reference_refresh is 5; without algo.kl there is no reference"),
+        ({"reference_refresh": -1, "kl": 0.1}, "algo.reference_refresh is -1; it must not be negative"),
+        ({"off_policy_delta": -0.1}, r"algo.off_policy_delta is -0\.1; it must not be negative"),
+        ({"entropy_target": 0.0}, r"algo.entropy_target is 0\.0; it must be positive"),
+        ({"entropy_target": 0.2, "entropy_step": 0.0}, r"algo.entropy_step is 0\.0; it must be positive"),
+        ({"entropy_target": 0.2, "entropy": 2.0}, r"algo.entropy is 2\.0; with a target it must lie between"),
     ],
 )
 def test_settings_that_cannot_be_are_named(setting: dict[str, Any], message: str) -> None:
@@ -295,6 +308,8 @@ def test_published_clips_are_the_defaults() -> None:
     assert (Gspo().clip_low, Gspo().clip_high) == (3e-4, 4e-4)
     assert (Dapo().clip_low, Dapo().clip_high, Dapo().dual_clip) == (0.2, 0.28, 10.0)
     assert (Cispo().clip_low, Cispo().clip_high) == (1.0, 4.0)
+    assert (Arpo().clip_low, Arpo().clip_high, Arpo().dual_clip, Arpo().kl) == (0.2, 0.3, 3.0, 0.0)
+    assert (Dart().clip_low, Dart().clip_high, Dart().correction, Dart().correction_cap) == (0.2, 0.28, "token_truncate", 1.0)
 
 
 def test_dapo_takes_from_overlong_replies_and_keeps_by_success() -> None:
@@ -443,6 +458,7 @@ def test_a_number_is_spread_and_an_array_must_fit() -> None:
         "w_ce": [0.0] * 3,
         "w_pg": [1.0] * 3,
         "w_kl": [0.5] * 3,
+        "w_distill": [0.0] * 3,
         "advantages": [-2.0] * 3,
         "ref_logprobs": [-1.0, -2.0, -3.0],
     }
@@ -450,7 +466,10 @@ def test_a_number_is_spread_and_an_array_must_fit() -> None:
     with pytest.raises(ValueError, match=r"advantages of e/0 has shape \(2,\); the reply has 3 tokens"):
         Credit(pg=1.0, advantage=row(1, 2)).fields(3, "e/0")
     with pytest.raises(ValueError, match="returns of a reply is not finite everywhere"):
-        Credit(returns=row(1, math.nan)).fields(2)
+        Credit(returns=row(math.nan, 1)).fields(2)
+    with pytest.raises(ValueError, match="values of a reply is not finite everywhere"):
+        Credit(values=row(1, math.inf)).fields(2)
+    assert math.isnan(Credit(returns=row(1, math.nan)).fields(2)["returns"][1]), "the critic learns at the first token alone"
     with pytest.raises(ValueError, match=r"e/0 has a KL weight of 0\.5 but no ref_logprobs"):
         Credit(kl=0.5).fields(2, "e/0")
 

@@ -45,7 +45,14 @@ MESSAGE = st.builds(
 )
 SPANS = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=2).map(tuple)
 PROMPT = st.builds(types.Prompt, st.lists(MESSAGE, max_size=2).map(tuple), st.none() | INTS, SPANS)
-COMPLETION = st.builds(types.Completion, TEXT, st.none() | INTS, st.none() | FLOATS, st.sampled_from(["stop", "length"]))
+COMPLETION = st.builds(
+    types.Completion,
+    TEXT,
+    st.none() | INTS,
+    st.none() | FLOATS,
+    st.sampled_from(["stop", "length"]),
+    entropies=st.none() | FLOATS,
+)
 STEP = st.builds(
     types.Step,
     OBSERVATION,

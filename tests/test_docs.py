@@ -35,7 +35,11 @@ from stepladder.stages.demo import DemoConfig
 from stepladder.stages.evaluate import EvaluateConfig
 from stepladder.stages.export import ExportConfig
 from stepladder.stages.flywheel import FlywheelConfig
+from stepladder.stages.judge import JudgeConfig
+from stepladder.stages.prefer import PreferConfig
+from stepladder.stages.propose import ProposeConfig
 from stepladder.stages.record import RecordConfig
+from stepladder.stages.refine import RefineConfig
 from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.serve import ServeConfig
 from stepladder.stages.serve_desktop import ServeDesktopConfig
@@ -60,7 +64,8 @@ CONFIGURATIONS = [
         RecordConfig(),
     ),
     *(ServeConfig(), ServeModelConfig(), ServeDesktopConfig(), ConvertConfig(), UnionConfig()),
-    *(AuditConfig(), ViewConfig(), ExportConfig()),
+    *(AuditConfig(), ViewConfig(), ExportConfig(), JudgeConfig(), ProposeConfig()),
+    *(RefineConfig(), PreferConfig()),
     *(RlConfig(algo=algorithm_class(name)()) for name in ALGORITHMS),
 ]
 
@@ -177,13 +182,13 @@ def test_evaluation_in_python(tmp_path: Path) -> None:
 
 
 def settings_of(config: Any) -> dict[str, str]:
-    """Every setting, as `--settings` prints it."""
+    """Every setting, as `--settings` prints it, on one line."""
     found = {}
     for name in field_names(config):
         value = config
         for part in name.split("."):
             value = getattr(value, part)
-        found[name] = str(value)
+        found[name] = " ".join(str(value).split())
     return found
 
 
@@ -199,7 +204,7 @@ def settings_in_tables(page: Path) -> dict[str, str]:
 
 
 def test_every_algorithm_has_a_page() -> None:
-    assert {page.stem for page in ALGORITHM_PAGES} == {*ALGORITHMS, "README"}
+    assert {page.stem for page in ALGORITHM_PAGES} == {*ALGORITHMS, "README", "dpo"}
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -217,7 +222,7 @@ def test_settings_of_an_algorithm(name: str) -> None:
 
 def test_settings_that_all_algorithms_share() -> None:
     listed = settings_in_tables(ROOT / "docs/algorithms/README.md")
-    elsewhere = {f"algo.{name}" for name in ("clip_low", "clip_high", "dual_clip", "aggregation", "whiten")}
+    elsewhere = {f"algo.{name}" for name in ("clip_low", "clip_high", "dual_clip", "aggregation", "whiten", "correction_cap")}
     assert {f"algo.{spec.name}" for spec in fields(Algorithm)} - set(listed) == elsewhere
     for name in ALGORITHMS:
         settings = settings_of(RlConfig(algo=algorithm_class(name)()))
@@ -234,7 +239,7 @@ def test_table_of_algorithms() -> None:
         assert page == name
         assert clip == "none" if algorithm.loss_kind == "reinforce" else tuple(map(float, clip.split(","))) == clips
         assert aggregation == f"`{algorithm.aggregation}`"
-        assert needs == {"": "", "values": "a critic", "teacher": "a teacher"}["".join(algorithm.needs)]
+        assert needs == {"": "", "values": "a critic", "teacher": "a teacher", "self_teacher": "itself"}["".join(algorithm.needs)]
 
 
 def test_settings_of_the_flywheel() -> None:
@@ -275,6 +280,20 @@ def test_watching_a_desktop_in_python() -> None:
     assert re.fullmatch(r"vncviewer 127\.0\.0\.1:\d+, password \w{8}\n", said.stdout), said.stderr
 
 
+def test_settings_of_curricula_judges_and_proposals() -> None:
+    for page, config in (("curricula", RlConfig()), ("judges", JudgeConfig()), ("task-generation", ProposeConfig())):
+        settings, listed = settings_of(config), settings_in_tables(ROOT / f"docs/{page}.md")
+        assert len(listed) >= 6
+        assert listed == {setting: settings.get(setting) for setting in listed}
+
+
+def test_settings_of_refinement_and_preferences() -> None:
+    for page, config in (("refine", RefineConfig()), ("algorithms/dpo", PreferConfig())):
+        settings, listed = settings_of(config), settings_in_tables(ROOT / f"docs/{page}.md")
+        assert len(listed) >= 8
+        assert listed == {setting: settings.get(setting) for setting in listed}
+
+
 def test_settings_of_calls() -> None:
     settings = {name: value for name, value in settings_of(EvaluateConfig()).items() if name.startswith("api.")}
     assert settings_in_tables(ROOT / "docs/models-elsewhere.md") == settings
@@ -313,7 +332,13 @@ def fading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("fading")
 @pytest.mark.parametrize(
     "page",
-    [*ALGORITHM_PAGES, *(ROOT / f"docs/{name}.md" for name in ("flywheel", "models-elsewhere", "play", "pool"))],
+    [
+        *ALGORITHM_PAGES,
+        *(
+            ROOT / f"docs/{name}.md"
+            for name in ("curricula", "flywheel", "judges", "merge", "models-elsewhere", "play", "pool", "refine")
+        ),
+    ],
     ids=lambda page: page.stem,
 )
 def test_commands_are_accepted(page: Path) -> None:

@@ -79,6 +79,12 @@ class World:
 
     def logprobs(self, prompt: Prompt, completion: Completion, temperature: float = 1.0) -> torch.Tensor:
         """Log-probabilities of the completion at `temperature` by one full forward pass of transformers' model."""
+        assert completion.tokens is not None
+        chosen = torch.from_numpy(completion.tokens.astype(np.int64))
+        return self.distributions(prompt, completion, temperature).gather(-1, chosen[:, None])[:, 0]
+
+    def distributions(self, prompt: Prompt, completion: Completion, temperature: float = 1.0) -> torch.Tensor:
+        """Log-probabilities float[C, V] of everything that could have stood at each place of the completion."""
         assert prompt.tokens is not None
         assert completion.tokens is not None
         ids = torch.from_numpy(np.concatenate([prompt.tokens, completion.tokens]).astype(np.int64))[None]
@@ -93,7 +99,7 @@ class World:
             start = len(prompt.tokens) - 1
             banned = banned_ids(self.model, self.renderer)
             logits = self.model.lm_head(states[start:-1]).index_fill(-1, banned, -torch.inf)
-            return (logits / temperature).log_softmax(-1).gather(-1, ids[0, start + 1 :, None])[:, 0]
+            return (logits / temperature).log_softmax(-1)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +142,20 @@ def test_recorded_logprobs_are_those_of_a_full_forward_pass(world: World, engine
     for prompt, reply in zip(prompts, ask(engine, prompts, [sampling] * 12), strict=True):
         assert reply.logprobs is not None
         np.testing.assert_allclose(reply.logprobs, world.logprobs(prompt, reply), atol=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_recorded_entropies_are_those_of_what_was_sampled_from(world: World, engine: Engine, temperature: float) -> None:
+    """At the temperature of sampling, without banned ids; one number for each token."""
+    prompts = [world.prompt(number) for number in range(6)]
+    sampling = Sampling(temperature=temperature, max_tokens=20, seed=5)
+    for prompt, reply in zip(prompts, ask(engine, prompts, [sampling] * 6), strict=True):
+        assert reply.entropies is not None
+        assert (reply.entropies.dtype, len(reply.entropies)) == (np.float32, len(tokens(reply)))
+        logprobs = world.distributions(prompt, reply, temperature)
+        expected = -(logprobs.exp() * logprobs.clamp(min=-1e4)).sum(-1)
+        np.testing.assert_allclose(reply.entropies, expected, atol=2e-3)
+        assert np.ptp(reply.entropies) > 0.01
 
 
 def test_a_reply_does_not_depend_on_its_batch(world: World, engine: Engine) -> None:
@@ -385,12 +405,13 @@ def test_sampling_settings(seed: int, temperature: float, top_p: float) -> None:
     banned = torch.tensor([3, 7])
     setting = [Sampling(temperature=temperature, top_p=top_p)] * 400
     uniforms = [(number + 0.5) / 400 for number in range(400)]
-    drawn, logprobs = sample_tokens(logits.expand(400, -1), setting, uniforms, banned)
+    drawn, logprobs, entropies = sample_tokens(logits.expand(400, -1), setting, uniforms, banned)
     probabilities = logits[0].clone()
     probabilities[banned] = -torch.inf
     if temperature == 0:
         assert (drawn == probabilities.argmax()).all()
         torch.testing.assert_close(logprobs[0], probabilities.log_softmax(-1).max())
+        torch.testing.assert_close(entropies[0], torch.distributions.Categorical(logits=probabilities.clamp(min=-1e9)).entropy())
         return
     probabilities = (probabilities / temperature).softmax(-1)
     ordered = probabilities.sort(descending=True)
@@ -399,11 +420,14 @@ def test_sampling_settings(seed: int, temperature: float, top_p: float) -> None:
     nucleus[ordered.indices[:size]] = probabilities[ordered.indices[:size]]
     nucleus /= nucleus.sum()
     torch.testing.assert_close(logprobs.exp(), nucleus[drawn])
+    expected = -(nucleus[nucleus > 0] * nucleus[nucleus > 0].log()).sum()
+    torch.testing.assert_close(entropies, expected.expand(400), atol=1e-5, rtol=1e-4)
     counts = torch.bincount(drawn, minlength=12) / 400
     assert (counts - nucleus).abs().max() <= 1 / 400 + 1e-6
 
 
 def test_the_largest_random_number_picks_a_possible_token() -> None:
     logits = torch.tensor([[0.0, 1.0, -torch.inf, -torch.inf]])
-    drawn, _ = sample_tokens(logits, [Sampling()], [1 - 2**-53], torch.tensor([1]))
+    drawn, _, entropies = sample_tokens(logits, [Sampling()], [1 - 2**-53], torch.tensor([1]))
     assert drawn.tolist() == [0]
+    assert entropies.tolist() == [0.0], "there is no choice"

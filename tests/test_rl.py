@@ -27,11 +27,13 @@ from typer.testing import CliRunner
 from stepladder import cli
 from stepladder.agents.qwen_vl import QwenVLAgent
 from stepladder.algos import ALGORITHMS, algorithm_class
+from stepladder.algos.algorithm import Algorithm
 from stepladder.algos.grpo import Grpo
 from stepladder.algos.opd import Opd
 from stepladder.algos.ppo import Ppo
 from stepladder.algos.reinforce import Reinforce
 from stepladder.algos.rloo import Rloo
+from stepladder.algos.sdpo import Sdpo
 from stepladder.codec import to_json
 from stepladder.config import ConfigError
 from stepladder.images import ImageStore
@@ -40,7 +42,8 @@ from stepladder.models.checkpoint import save_checkpoint
 from stepladder.models.processor import ImageTextProcessor, image_processor
 from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
-from stepladder.rollout.curriculum import Curriculum
+from stepladder.rollout.curriculum import Played
+from stepladder.rollout.uncertain import UncertainTasks
 from stepladder.run import read_metrics
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.player import Player
@@ -376,11 +379,20 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(
     assert_equal(output, undisturbed)
 
 
-@pytest.mark.parametrize("algorithm", [Ppo(critic_warmup=1), Grpo()], ids=["ppo", "several screenshots"])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        Ppo(critic_warmup=1),
+        Grpo(),
+        Ppo(critic="separate", level="step", critic_warmup=2, critic_settled=0.1),
+        Sdpo(feedback=("screenshot",), top_k=10, policy_gradient=0.5),
+    ],
+    ids=["ppo", "several screenshots", "a critic of its own", "self-distillation"],
+)
 def test_a_run_that_fails_in_between_goes_on_with_all_it_had(
-    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: Ppo | Grpo
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: Algorithm
 ) -> None:
-    begun = start if isinstance(algorithm, Ppo) else checkpoint(tmp_path / "start", screenshots=3)
+    begun = checkpoint(tmp_path / "start", screenshots=3) if isinstance(algorithm, Grpo) else start
     config = replace(
         FORMS, checkpoint=begun, algo=algorithm, rewards={}, replay=0, updates=3, validation=0, output=tmp_path / "whole"
     )
@@ -420,7 +432,11 @@ def test_every_algorithm_makes_an_update(start: Path, tmp_path: Path, name: str)
     main(replace(SIDES, checkpoint=start, output=tmp_path / "rl", algo=algorithm_class(name)(), teacher=teacher), show=False)
     (record,) = figures(tmp_path / "rl")
     assert record["grad_norm"] > 0
-    assert record["correction"] == pytest.approx(1.0, abs=0.05)
+    assert ("anchored" in record) == (name == "gigpo")
+    if name == "sdpo":
+        assert record["distill"] == pytest.approx(record["divergence"], rel=0.05)
+    else:
+        assert record["correction"] == pytest.approx(1.0, abs=0.05)
     assert ("value" in record) == (name == "ppo")
     if name in ("grpo", "dapo", "gspo", "cispo", "ppo"):
         assert (record["ratio_max"], record["approx_kl_k1"]) == (1.0, 0.0), "one update from a batch: the ratio is exactly one"
@@ -451,7 +467,7 @@ def test_a_broken_environment_is_counted_and_is_no_failure_of_the_agent(
     assert (record["episodes"], record["failed"], len(graded)) == (24, 12, 12)
     assert record["kept"] <= 2
     assert record["reward"] == pytest.approx(np.mean(graded))
-    success = torch.load(tmp_path / "state.pt", weights_only=True)["standing"]["success"]["left"]
+    success = torch.load(tmp_path / "state.pt", weights_only=True)["standing"]["curriculum"]["success"]["left"]
     assert min(success, record["reward"]) > 0.2, "broken pages do not make the task look harder"
 
 
@@ -556,17 +572,17 @@ def test_more_updates_are_another_run_where_the_learning_rate_falls(start: Path,
 
 
 def test_the_curriculum_begins_with_the_validation(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[dict[str, Any]] = []
-    update = Curriculum.update
+    told: list[list[Played]] = []
+    update = UncertainTasks.update
 
-    def note(curriculum: Curriculum, played: Any) -> None:
-        told.append(dict(played))
+    def note(curriculum: UncertainTasks, played: Any) -> None:
+        told.append(list(played))
         update(curriculum, played)
 
-    monkeypatch.setattr(Curriculum, "update", note)
+    monkeypatch.setattr(UncertainTasks, "update", note)
     main(replace(SIDES, checkpoint=start, output=tmp_path, validation=4), show=False)
     before = read_metrics(tmp_path, "rl")[0]
-    assert told[0] == {"left": [before["validation"]]}
+    assert told[0] == [Played("left", before["validation"])]
     assert len(told) > 1, "then come the groups that were played"
 
 

@@ -14,6 +14,7 @@ import pytest
 from careless import KINDS, SEEDS, imitate
 
 from stepladder.algos import ALGORITHMS, algorithm_class
+from stepladder.rollout.curricula import CurriculumSettings
 from stepladder.run import read_metrics
 from stepladder.stages.rl import main
 from stepladder.stages.rl_config import RlConfig
@@ -52,7 +53,7 @@ def test_it_learns_to_choose(name: str, start: Path, request: pytest.FixtureRequ
             group_size=16,
             rounds=1,
             expand=False,
-            curriculum=0.0,
+            curriculum=CurriculumSettings(strength=0.0),
             first=SEEDS.start,
             seeds=len(SEEDS),
             max_tokens=40,

@@ -19,10 +19,11 @@ from small_models import picture, renderer
 from stepladder.agents.qwen_vl import QwenVLAgent
 from stepladder.algos.grpo import Grpo
 from stepladder.images import ImageStore
-from stepladder.rollout.curriculum import Curriculum
+from stepladder.rollout.curriculum import Played
 from stepladder.rollout.episode import run_episode
 from stepladder.rollout.expansion import Expansion
 from stepladder.rollout.replay import Replay
+from stepladder.rollout.uncertain import UncertainTasks
 from stepladder.store import TrajectoryStore
 from stepladder.train.batch import collate
 from stepladder.train.sample import from_step
@@ -45,14 +46,14 @@ def members(*rewards: float | None, seed: int = 5, group: str = "g") -> Group:
 # ---------------------------------------------------------------- curriculum
 
 
-def known(strength: float = 1.0, floor: float = 0.2) -> Curriculum:
-    return Curriculum(TASKS, strength, floor, success={"half": 0.5, "solved": 1.0, "hopeless": 0.01})
+def known(strength: float = 1.0, floor: float = 0.2) -> UncertainTasks:
+    return UncertainTasks(TASKS, strength, floor, success={"half": 0.5, "solved": 1.0, "hopeless": 0.01})
 
 
 def test_uncertain_tasks_weigh_most_and_none_weighs_nothing() -> None:
     assert [known().weight(task.id) for task in TASKS] == pytest.approx([1.0, 1.0, 0.2, 0.2])
     assert known().weight("new") == 1.0
-    known_a_little = Curriculum(TASKS, success={"half": 0.1})
+    known_a_little = UncertainTasks(TASKS, success={"half": 0.1})
     assert known_a_little.weight("half") == pytest.approx(2 * (0.1 * 0.9) ** 0.5)
     assert [known(strength=2.0).weight(task.id) for task in TASKS] == pytest.approx([1.0, 1.0, 0.04, 0.04])
     assert [known(strength=0.0).weight(task.id) for task in TASKS] == [1.0] * 4
@@ -83,7 +84,7 @@ def test_a_draw_has_as_many_places_as_asked_for_and_nobody_is_off_by_one(
     success: list[float], count: int, seed: int, strength: float
 ) -> None:
     tasks = [Task(str(i), "", "test") for i in range(len(success))]
-    curriculum = Curriculum(tasks, strength, success={str(i): p for i, p in enumerate(success)})
+    curriculum = UncertainTasks(tasks, strength, success={str(i): p for i, p in enumerate(success)})
     drawn = Counter(task.id for task in curriculum.draw(Random(seed), count))
     assert drawn.total() == count
     weights = [curriculum.weight(task.id) for task in tasks]
@@ -92,24 +93,22 @@ def test_a_draw_has_as_many_places_as_asked_for_and_nobody_is_off_by_one(
     assert [task.id for task in curriculum.draw(Random(seed), count)] == [task.id for task in curriculum.draw(Random(seed), count)]
 
 
-def test_success_is_a_moving_mean_whatever_the_order_in_which_ranks_tell() -> None:
-    one, other = Curriculum(TASKS, rate=0.5), Curriculum(TASKS, rate=0.5)
-    one.update({"new": [1.0, 0.0], "half": [0.25]})
-    other.update({"half": [0.25], "new": [1.0, 0.0]})
-    assert one.success == other.success == {"new": 0.5, "half": 0.25}
-    assert list(one.success) == list(other.success)
-    one.update({"half": [1.0]})
+def test_success_is_a_moving_mean() -> None:
+    one = UncertainTasks(TASKS, rate=0.5)
+    one.update([Played("half", 0.25), Played("new", 1.0), Played("new", 0.0, 0.0)])
+    assert one.success == {"new": 0.5, "half": 0.25}
+    one.update([Played("half", 1.0, 0.3)])
     assert one.success["half"] == 0.625
-    one.update({})
+    one.update([])
     assert one.success == {"new": 0.5, "half": 0.625}
 
 
 def test_a_curriculum_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one task"):
-        Curriculum([])
+        UncertainTasks([])
     for wrong in ({"floor": 0.0}, {"rate": 0.0}, {"rate": 1.5}, {"strength": -1.0}):
         with pytest.raises(ValueError, match=r"must be in \(0, 1\]"):
-            Curriculum(TASKS, **wrong)
+            UncertainTasks(TASKS, **wrong)
 
 
 # ---------------------------------------------------------------- expansion
@@ -174,10 +173,12 @@ def test_a_group_that_needs_no_help_gets_none() -> None:
         members(0.0, 1.0, 0.0),
         members(None, None),
         members(0.0, 0.0, seed=6),
+        members(0.0, 0.3, 0.0),
         [member(0.0, 0, task=TASKS[1]), member(0.0, 1, task=TASKS[1])],
     ):
         assert memory.fill(group, Random(0)) is group
     assert len(memory) == 1
+    assert memory.fill(members(0.3, 0.3, 0.3), Random(0))[2].id == "past", "they fail alike: nothing tells them apart"
 
 
 def test_an_environment_that_broke_is_no_failure_of_the_group() -> None:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,29 @@ def test_written_trajectories_are_read_back_exactly(tmp_path: Path) -> None:
     assert (listed.id, listed.task, listed.status, listed.reward, listed.steps) == ("b", "click-test", "done", None, 0)
     assert not listed.success
     assert reader.summaries()[0].success
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0, 20, width=32), max_size=40), st.booleans())
+def test_the_numbers_of_every_token_are_read_back_bit_for_bit(values: list[float], told: bool) -> None:
+    entropies = np.asarray(values, dtype=np.float32)
+    tokens = np.arange(len(values), dtype=np.int32)
+    said = Completion("text", tokens, -entropies, entropies=entropies if told else None)
+    whole = replace(trajectory("a"), steps=(Step(Observation(), completion=said),))
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "episodes.jsonl"
+        with TrajectoryStore(path, "a") as store:
+            store.append(whole)
+        found = TrajectoryStore(path).get("a").steps[0].completion
+    assert found is not None
+    assert found.logprobs is not None
+    assert found.logprobs.tobytes() == (-entropies).tobytes()
+    if told:
+        assert found.entropies is not None
+        assert found.entropies.dtype == np.float32
+        assert found.entropies.tobytes() == entropies.tobytes()
+    else:
+        assert found.entropies is None, "a server tells none"
 
 
 def test_mistakes_of_the_caller_are_named(tmp_path: Path) -> None:

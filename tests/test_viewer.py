@@ -283,7 +283,8 @@ def test_a_trajectory(asked: Asked, folder: Path) -> None:
         assert step["seconds"] == pytest.approx(dict(one.seconds))
         assert [token["id"] for token in step["tokens"]] == one.completion.tokens.tolist()
         assert [token["logprob"] for token in step["tokens"]] == pytest.approx(one.completion.logprobs.tolist())
-        assert [token["entropy"] for token in step["tokens"]] == one.extra["entropies"]
+        assert one.completion.entropies is not None
+        assert [token["entropy"] for token in step["tokens"]] == pytest.approx(one.completion.entropies.tolist())
         assert [token["advantage"] for token in step["tokens"]] == one.extra["advantages"]
         assert [token["text"] for token in step["tokens"]] == [None] * len(step["tokens"]), "there is no tokenizer"
         assert step["prompt"]["tokens"] == 340
@@ -291,7 +292,7 @@ def test_a_trajectory(asked: Asked, folder: Path) -> None:
         image, text = step["prompt"]["messages"][1]["parts"]
         assert image["image"] == step["observation"]["screenshot"]["url"]
         assert text == {"text": TASK.instruction}
-        assert not {"entropies", "advantages"} & step["extra"].keys()
+        assert "advantages" not in step["extra"]
     assert page["advantage_kind"] == "logged"
     assert page["neighbours"] == {"previous": None, "next": "press-0-first-1"}
     assert {(one["run"], one["id"]) for one in page["same_start"]} == {
@@ -341,8 +342,8 @@ def test_what_other_versions_or_enemies_have_written_is_shown_as_far_as_it_can(t
     page = asked.get("runs", "run", "trajectories", "episodes", "strange")
     assert [len(step["actions"]) for step in page["steps"]] == [0, 0, 0, 0, 1]
     assert page["steps"][4]["tokens"] == [
-        {"id": 1, "text": None, "logprob": None, "entropy": None, "advantage": None},
-        {"id": 2, "text": None, "logprob": None, "entropy": None, "advantage": None},
+        {"id": 1, "text": None, "logprob": None, "entropy": None, "advantage": None, "divergence": None},
+        {"id": 2, "text": None, "logprob": None, "entropy": None, "advantage": None, "divergence": None},
     ]
     assert page["steps"][4]["actions"] == [{"kind": "fly", "x": None}]
     assert page["steps"][1]["tokens"] is None

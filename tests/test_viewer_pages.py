@@ -185,7 +185,7 @@ def test_a_trajectory_is_scrubbed_by_keys_and_shows_every_action(tab: Tab) -> No
     for number, action in enumerate(ALL_ACTIONS):
         expect(page.locator(".kicker").first).to_contain_text(f"Step {number + 1} of {len(ALL_ACTIONS)}")
         expect(page.locator(f".marks .mark-{action.kind}")).to_have_count(1)
-        page.wait_for_function("document.querySelector('.screen img').complete")
+        expect(page.locator(".screen img")).to_have_js_property("complete", True)
         page.keyboard.press("ArrowRight")
     expect(page.locator(".step-head")).to_contain_text("End")
     assert "step=end" in url(page)

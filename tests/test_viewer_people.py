@@ -43,7 +43,7 @@ def test_hostile_text_runs_nothing_on_any_page(browser: Browser, tmp_path: Path)
     one, two = (f"{run}/episodes/{quote(f'{HOSTILE} {index}', safe='')}" for index in range(2))
     whole = one.replace("/episodes/", "/trajectory/episodes/")
     pages = ["/", *(f"/run/{run}?view={view}" for view in ("metrics", "tasks", "trajectories", "groups", "about"))]
-    parts = ("reply", "prompt", "tree", "timing", "episode")
+    parts = ("reply", "prompt", "tree", "timing", "episode", "feedback")
     pages += [f"/run/{whole}?step={step}&tab={part}" for step in ("1", "2", "end") for part in parts]
     pages += [f"/run/{run}/group/episodes/{quote(HOSTILE, safe='')}", f"/compare?a={quote(one, safe='')}&b={quote(two, safe='')}"]
     pages += [f"/live/{run}", f"/{quote(HOSTILE, safe='')}"]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -55,8 +56,9 @@ def reply(text: str, random: Random) -> tuple[Completion, dict[str, list[float]]
     words = text.split()
     tokens = np.arange(100, 100 + len(words), dtype=np.int32)
     logprobs = np.array([-random.random() * 4 for _ in words], dtype=np.float32)
-    extra = {"entropies": [random.random() for _ in words], "advantages": [random.uniform(-1, 1) for _ in words]}
-    return Completion(text, tokens, logprobs, usage={"cost": 0.002}), extra
+    entropies = np.array([random.random() for _ in words], dtype=np.float32)
+    extra = {"advantages": [random.uniform(-1, 1) for _ in words]}
+    return Completion(text, tokens, logprobs, usage={"cost": 0.002}, entropies=entropies), extra
 
 
 def episode(
@@ -132,6 +134,14 @@ def make_run(directory: Path, policy: str, seeds: int = 3, attempts: int = 4, ma
     return directory
 
 
+def write_lessons(path: Path, *lessons: tuple[int, str, int, Sequence[Any], Sequence[float]]) -> None:
+    """Append lines of self-distillation: (update, trajectory, step, told, divergence)."""
+    with path.open("a", encoding="utf-8") as file:
+        for lesson in lessons:
+            record = dict(zip(("update", "trajectory", "step", "told", "divergence"), lesson, strict=True))
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
 def make_hostile_run(directory: Path) -> Path:
     """A run in which every text of a trajectory is markup that would run."""
     images = ImageStore(directory / "images")
@@ -156,6 +166,8 @@ def make_hostile_run(directory: Path) -> Path:
         for index in range(2):
             texts = {"group": HOSTILE, "agent": HOSTILE, "policy": HOSTILE, "error": HOSTILE, "parts": {HOSTILE: 1.0}}
             store.append(Trajectory(f"{HOSTILE} {index}", task, steps, shown, "done", 1.0, index=index, **texts))
+    told = [HOSTILE, {"image": HOSTILE}, {HOSTILE: HOSTILE}]
+    write_lessons(directory / "distillation-0.jsonl", *((1, f"{HOSTILE} 0", step, told, [0.5]) for step in range(2)))
     alarm = {"time": 1.0, "step": 1, "phase": HOSTILE, "kind": HOSTILE, "message": HOSTILE}
     alarm["trajectories"] = [{"store": "episodes", "id": f"{HOSTILE} 0"}]
     (directory / FILE).write_text(json.dumps(alarm) + "\n")

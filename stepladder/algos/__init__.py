@@ -14,9 +14,13 @@ ALGORITHMS = {
     "rloo": "stepladder.algos.rloo:Rloo",
     "grpo": "stepladder.algos.grpo:Grpo",
     "dapo": "stepladder.algos.dapo:Dapo",
+    "arpo": "stepladder.algos.arpo:Arpo",
+    "dart": "stepladder.algos.dart:Dart",
     "gspo": "stepladder.algos.gspo:Gspo",
     "cispo": "stepladder.algos.cispo:Cispo",
     "ppo": "stepladder.algos.ppo:Ppo",
+    "gigpo": "stepladder.algos.gigpo:Gigpo",
+    "sdpo": "stepladder.algos.sdpo:Sdpo",
     "opd": "stepladder.algos.opd:Opd",
 }
 

@@ -94,7 +94,9 @@ def reinforce_pp_returns(token_rewards: Tensor, mask: Tensor, gamma: float = 1.0
 
 
 @torch.no_grad()
-def gae(token_rewards: Tensor, values: Tensor, mask: Tensor, gamma: float = 1.0, lam: float = 1.0) -> tuple[Tensor, Tensor]:
+def gae(
+    token_rewards: Tensor, values: Tensor, mask: Tensor, gamma: float = 1.0, lam: float | Tensor = 1.0
+) -> tuple[Tensor, Tensor]:
     """(advantages, returns) by generalised advantage estimation, float[B, T] each.
 
         delta_t = r_t + gamma * V_next - V_t        A_t = delta_t + gamma * lam * A_next        return_t = A_t + V_t
@@ -105,13 +107,16 @@ def gae(token_rewards: Tensor, values: Tensor, mask: Tensor, gamma: float = 1.0,
     values         float[B, T], the critic's answer before each token
     mask           bool[B, T] or 0/1 numbers. Tokens that do not count (observations between turns, padding) take no part: rewards
                    and values there have no influence, no discount is applied for them, both results are 0 there.
+    lam            a number, or float[B], one for each sequence (`length_adaptive_lambda`)
 
     Advantages are not whitened; see `masked_whiten`. For other targets of the critic than the policy's (decoupled GAE, VC-PPO,
-    arXiv 2503.01491) call it twice. Raises ValueError for shapes that differ.
+    arXiv 2503.01491) call it twice. Raises ValueError for shapes that differ and a lam of another shape.
 
     Source: J. Schulman et al., arXiv 1506.02438, as verl computes it over several turns.
     """
     check_shapes("token_rewards", token_rewards, 2, values=values, mask=mask)
+    if isinstance(lam, Tensor) and lam.shape not in ((), token_rewards.shape[:1]):
+        raise ValueError(f"lam has shape {tuple(lam.shape)}; it must be a number or have one for each of {len(token_rewards)} rows")
     valid = mask != 0
     advantages = torch.zeros_like(token_rewards + values)
     following_value = advantages.new_zeros(len(advantages))

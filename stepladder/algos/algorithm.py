@@ -15,7 +15,7 @@ from stepladder.algos.credit import NOTHING, Credit
 from stepladder.algos.objective import PolicyObjective
 from stepladder.types import FloatArray, Group, Trajectory
 
-Need = Literal["values", "reference", "teacher"]
+Need = Literal["values", "reference", "teacher", "self_teacher"]
 #: Credit of every step of every trajectory of a group.
 GroupCredit = list[list[Credit]]
 FLAT = 1e-6
@@ -45,11 +45,16 @@ class Algorithm:
     aggregation     how token losses become one number (`ops.aggregate`); `scale` is the constant of "seq-mean-token-sum-norm"
     kl              weight of the KL divergence from the policy that RL started from (0: it is not even computed)
     kl_kind         its estimator (`ops.kl`)
-    entropy         weight of the entropy bonus
+    reference_refresh  updates after which the present policy becomes the one that the divergence is measured from (0: never)
+    entropy         weight of the entropy bonus; with `entropy_target`, in nats a token, it only begins there and follows the target
+                    in steps of `entropy_step` between `entropy_least` and `entropy_most` (`entropy_control.EntropyControl`)
     whiten          give the advantages of a batch mean 0 and deviation 1, over all tokens on all ranks (`whitening.whitened`, which
                     the stage applies to what `credit` says)
     updates         optimizer steps on the same samples; with 1 the probability ratio is exactly 1
     correction      of the mismatch between sampling and training (`ops.importance_weights`; None: none), up to `correction_cap`
+    off_policy_delta   replies with a negative advantage that have become less probable by more than so many nats a token are left
+                    out (`off_policy.off_policy_replies`; None: none)
+    overlong_filter    replies that were cut off at their most tokens are left out
     """
 
     reward: str = "task"
@@ -60,11 +65,18 @@ class Algorithm:
     scale: float = 16.0
     kl: float = 0.0
     kl_kind: str = "k3"
+    reference_refresh: int = 0
     entropy: float = 0.0
+    entropy_target: float | None = None
+    entropy_step: float = 0.005
+    entropy_least: float = 0.0
+    entropy_most: float = 1.0
     whiten: bool = False
     updates: int = 1
     correction: str | None = "token_truncate"
     correction_cap: float = 2.0
+    off_policy_delta: float | None = None
+    overlong_filter: bool = False
 
     name: ClassVar[str] = ""
     loss_kind: ClassVar[str] = "ppo"
@@ -80,6 +92,19 @@ class Algorithm:
                 raise ValueError(f"algo.{name} is {value!r}; {hint}")
         if self.updates < 1:
             raise ValueError(f"algo.updates is {self.updates}; it must be at least 1")
+        for name in ("reference_refresh", "off_policy_delta", "entropy_least"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"algo.{name} is {value}; it must not be negative")
+        if self.reference_refresh and not self.kl:
+            raise ValueError(f"algo.reference_refresh is {self.reference_refresh}; without algo.kl there is no reference")
+        if self.entropy_target is not None:
+            for name in ("entropy_target", "entropy_step"):
+                if not getattr(self, name) > 0:
+                    raise ValueError(f"algo.{name} is {getattr(self, name)}; it must be positive")
+            if not self.entropy_least <= self.entropy <= self.entropy_most:
+                bounds = f"algo.entropy_least, {self.entropy_least}, and algo.entropy_most, {self.entropy_most}"
+                raise ValueError(f"algo.entropy is {self.entropy}; with a target it must lie between {bounds}")
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -98,10 +123,12 @@ class Algorithm:
             kl=self.kl_kind,
             correction=self.correction,
             correction_cap=self.correction_cap,
+            off_policy_delta=self.off_policy_delta,
         )
 
-    def loss_weights(self, update: int) -> dict[str, float]:
-        """What the terms of the loss weigh in an update, counted from 0: "pg", "kl", "entropy", and "value" of a critic."""
+    def loss_weights(self, update: int, explained: Sequence[float] = ()) -> dict[str, float]:
+        """What the terms of the loss weigh in an update, counted from 0: "pg", "kl", "entropy", and "value" of a critic.
+        `explained` is the explained variance of the critic's answers in every update before."""
         return {"pg": 1.0, "kl": 1.0, "entropy": self.entropy, "value": 0.0}
 
     def rewards(self, group: Sequence[Trajectory]) -> torch.Tensor:
@@ -124,6 +151,11 @@ class Algorithm:
         rewards = self.rewards(group)
         rewards = rewards[rewards.isfinite()]
         return len(rewards) > 1 and float(rewards.max() - rewards.min()) > FLAT
+
+    def shares(self, groups: Sequence[Group]) -> dict[str, tuple[float, float]]:
+        """What is to be logged of a batch beside its losses: for each name a part and the whole, which add up over ranks. The names
+        are always the same."""
+        return {}
 
     def credit(self, groups: Sequence[Group], scores: Scores) -> list[GroupCredit]:
         """Credit of every step of every trajectory. `scores` holds what `needs` names. Raises ValueError for missing rewards."""

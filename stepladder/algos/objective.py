@@ -8,17 +8,25 @@ import torch
 from torch import Tensor
 
 from stepladder.algos import ops
+from stepladder.algos.off_policy import off_policy_replies
 
-#: Denominators over a whole update: trained tokens and replies with policy-gradient weight, with KL weight, with returns.
-COUNTS = ("pg_tokens", "pg_replies", "kl_tokens", "kl_replies", "value_tokens", "value_replies")
+#: Denominators over a whole update: trained tokens and replies with policy-gradient weight, with KL weight, with a teacher's
+#: distributions, with returns.
+COUNTS = (
+    *("pg_tokens", "pg_replies", "kl_tokens", "kl_replies", "distill_tokens", "distill_replies"),
+    *("value_tokens", "value_replies"),
+)
 
 
 @dataclass(frozen=True)
 class PolicyObjective:
     """Settings of the loss on sampled tokens; names and meanings as in `ops.policy_loss`, `ops.kl`, `ops.value_loss`.
 
+    `alpha`, `top_k` and `tail` are those of `ops.self_distillation_loss`, whose tokens are averaged over all of the update.
+
     `scale` is the constant of "seq-mean-token-sum-norm". `correction` weighs tokens by how much more probable the trainer holds
     them than the policy that sampled them (`ops.importance_weights`): rounding, another engine, older weights, replay.
+    `off_policy_delta` leaves out replies that did badly and have become less probable by more than that (`off_policy_replies`).
     """
 
     kind: str = "ppo"
@@ -31,6 +39,10 @@ class PolicyObjective:
     correction: str | None = "token_truncate"
     correction_cap: float = 2.0
     value_clip: float | None = None
+    alpha: float = 0.5
+    top_k: int | None = None
+    tail: bool = True
+    off_policy_delta: float | None = None
 
 
 @dataclass
@@ -40,7 +52,8 @@ class SampledTokens:
     logprobs        with gradient
     old_logprobs    of the weights before the first update from these samples; None: this is the first
     rollout_logprobs  recorded when they were sampled (NaN: nothing was recorded)
-    w_pg, w_kl      weights, 0 in padding
+    w_pg, w_kl, w_distill  weights, 0 in padding
+    divergence      of the present distribution from the teacher's, with gradient; None without a teacher
     values          the critic's present answer, with gradient; None without a critic
     entropy         of the distribution of each token; None where it was not computed
     """
@@ -54,6 +67,8 @@ class SampledTokens:
     returns: Tensor
     w_pg: Tensor
     w_kl: Tensor
+    w_distill: Tensor
+    divergence: Tensor | None = None
     values: Tensor | None = None
     entropy: Tensor | None = None
 
@@ -63,7 +78,7 @@ def policy_terms(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """(losses, metrics) of one micro-batch, each divided by the counts of the whole update, so that they add up.
 
-    Losses: "pg", "kl", "value" and "entropy" (which a trainer rewards); those without tokens are left out.
+    Losses: "pg", "kl", "distill", "value" and "entropy" (which a trainer rewards); those without tokens are left out.
     """
     losses: dict[str, Tensor] = {}
     metrics: dict[str, Tensor] = {}
@@ -81,11 +96,7 @@ def policy_terms(
     mask = tokens.w_pg != 0
     if bool(mask.any()):
         old = tokens.logprobs.detach() if tokens.old_logprobs is None else tokens.old_logprobs
-        weights = tokens.w_pg
-        if objective.correction is not None:
-            ratio = ops.importance_weights(old, tokens.rollout_logprobs, mask, objective.correction, objective.correction_cap)
-            weights = weights * ratio
-            metrics["correction"] = _mean(ratio, mask, counts["pg_tokens"])
+        weights, metrics = _weights(objective, tokens, old, mask, counts)
         losses["pg"], found = ops.policy_loss(
             tokens.logprobs,
             old,
@@ -108,6 +119,17 @@ def policy_terms(
     if bool(mask.any()):
         divergence = ops.kl(torch.where(mask, tokens.logprobs, 0.0), torch.where(mask, tokens.ref_logprobs, 0.0), objective.kl)
         losses["kl"] = averaged(divergence * tokens.w_kl, mask, "kl")
+    mask = tokens.w_distill != 0
+    if tokens.divergence is not None and bool(mask.any()):
+        weights = tokens.w_distill
+        if objective.correction is not None:
+            # By the present weights: every update from these samples corrects for those before it.
+            now = tokens.logprobs.detach()
+            ratio = ops.importance_weights(now, tokens.rollout_logprobs, mask, objective.correction, objective.correction_cap)
+            weights = weights * ratio
+        losses["distill"] = _mean(tokens.divergence * weights, mask, counts["distill_tokens"])
+        if tokens.entropy is not None and not counts["pg_tokens"]:
+            losses["entropy"] = _mean(tokens.entropy, mask, counts["distill_tokens"])
     mask = tokens.returns.isfinite()
     if tokens.values is not None and bool(mask.any()):
         losses["value"] = ops.value_loss(
@@ -119,6 +141,24 @@ def policy_terms(
             token_count=counts["value_tokens"],
         )
     return losses, metrics
+
+
+def _weights(
+    objective: PolicyObjective, tokens: SampledTokens, old: Tensor, mask: Tensor, counts: dict[str, float]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """(weights float[B, T] of the policy's losses, metrics): corrected for how the tokens were sampled, 0 for replies that are left
+    out. These keep their place in every denominator."""
+    weights, metrics = tokens.w_pg, dict[str, Tensor]()
+    if objective.correction is not None:
+        ratio = ops.importance_weights(old, tokens.rollout_logprobs, mask, objective.correction, objective.correction_cap)
+        weights = weights * ratio
+        metrics["correction"] = _mean(ratio, mask, counts["pg_tokens"])
+    if objective.off_policy_delta is not None:
+        logprobs, delta = tokens.logprobs.detach(), objective.off_policy_delta
+        dropped = off_policy_replies(tokens.advantages, old, tokens.rollout_logprobs, logprobs, mask, delta)
+        weights = torch.where(dropped[:, None], 0.0, weights)
+        metrics["off_policy_replies"] = dropped.sum() / max(counts["pg_replies"], 1.0)
+    return weights, metrics
 
 
 def _mean(values: Tensor, mask: Tensor, count: float) -> Tensor:

@@ -8,6 +8,7 @@ is computed in the dtype that is given. What a function estimates from data (adv
 from __future__ import annotations
 
 from stepladder.algos.advantages import gae, grpo_advantages, overlong_penalty, reinforce_pp_returns, rloo_advantages
+from stepladder.algos.distillation import distillation_divergence, self_distillation_loss
 from stepladder.algos.losses import (
     KL_KINDS,
     MAXIMA,
@@ -20,6 +21,7 @@ from stepladder.algos.losses import (
     value_loss,
 )
 from stepladder.algos.masked import AGGREGATIONS, aggregate, masked_mean, masked_whiten
+from stepladder.algos.step_advantages import gigpo_advantages, length_adaptive_lambda, step_returns
 
 __all__ = [
     "AGGREGATIONS",
@@ -28,16 +30,21 @@ __all__ = [
     "POLICY_KINDS",
     "WEIGHT_MODES",
     "aggregate",
+    "distillation_divergence",
     "entropy",
     "gae",
+    "gigpo_advantages",
     "grpo_advantages",
     "importance_weights",
     "kl",
+    "length_adaptive_lambda",
     "masked_mean",
     "masked_whiten",
     "overlong_penalty",
     "policy_loss",
     "reinforce_pp_returns",
     "rloo_advantages",
+    "self_distillation_loss",
+    "step_returns",
     "value_loss",
 ]

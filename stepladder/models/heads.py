@@ -7,6 +7,7 @@ kind of widget, and where the centre of the thing to click is.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import Qwen3VLForConditionalGeneration
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789#@-+=.,:/'"
 LETTER_SLOTS = 10
@@ -115,19 +117,30 @@ class PerceptionHead(nn.Module):
 class ValueHead(nn.Module):
     """The critic: expected return before each token, from the hidden state that predicts it.
 
-    It reads the states and does not change them (no gradient goes on into the model), so that a critic which is still wrong
-    cannot spoil the policy.
+    By itself it reads the policy's states and does not change them (no gradient goes on into the model), so that a critic which is
+    still wrong cannot spoil the policy. With `shared` its gradient goes on. With a `trunk`, a language model of its own that begins
+    as the policy's (`own_trunk`), the states are the trunk's, and all of it learns.
     """
 
-    def __init__(self, hidden: int, width: int = 256) -> None:
+    def __init__(self, hidden: int, width: int = 256, shared: bool = False, trunk: nn.Module | None = None) -> None:
         super().__init__()
         self.inner, self.outer = nn.Linear(hidden, width), nn.Linear(width, 1)
         nn.init.zeros_(self.outer.weight)
+        self.keeps_gradient = shared or trunk is not None
+        self.trunk = trunk
 
     def forward(self, states: Tensor) -> Tensor:
         """float[N] from float[N, hidden]."""
-        values: Tensor = self.outer(F.silu(self.inner(states.detach().to(self.inner.weight.dtype))))[..., 0]
+        states = states if self.keeps_gradient else states.detach()
+        values: Tensor = self.outer(F.silu(self.inner(states.to(self.inner.weight.dtype))))[..., 0]
         return values
+
+
+def own_trunk(model: Qwen3VLForConditionalGeneration) -> nn.Module:
+    """A copy of a policy's language model for a critic. It has no eyes: it is given what the policy's vision tower saw."""
+    left_out = {id(module): nn.Identity() for module in (model.model.visual, model.lm_head)}
+    trunk: nn.Module = copy.deepcopy(model, left_out)
+    return trunk
 
 
 def letter_targets(word: str) -> list[int]:

@@ -44,6 +44,7 @@ class Reply:
     version: int = 0
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
     finish: FinishReason | None = None
     on_token: OnToken | None = None
 
@@ -65,6 +66,7 @@ class Reply:
             logprobs=np.asarray(self.logprobs, dtype=np.float32),
             finish=self.finish or "abort",
             version=self.version,
+            entropies=np.asarray(self.entropies, dtype=np.float32),
         )
 
 
@@ -287,10 +289,11 @@ class Decoder:
         with torch.autocast(states.device.type, dtype=torch.bfloat16, enabled=self._autocast):
             logits = self.model.lm_head(states)
         uniforms = [reply.random.random() for reply in replies]
-        tokens, logprobs = sample_tokens(logits, [reply.sampling for reply in replies], uniforms, self._banned)
-        for reply, token, logprob in zip(replies, tokens.tolist(), logprobs.tolist(), strict=True):
+        sampled = sample_tokens(logits, [reply.sampling for reply in replies], uniforms, self._banned)
+        for reply, token, logprob, entropy in zip(replies, *(values.tolist() for values in sampled), strict=True):
             reply.tokens.append(token)
             reply.logprobs.append(logprob)
+            reply.entropies.append(entropy)
             reply.finish = self._finish(reply)
             if reply.on_token is not None:
                 reply.on_token(token, logprob)

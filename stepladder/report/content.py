@@ -59,13 +59,29 @@ class Strip:
 
 
 @dataclass(frozen=True, slots=True)
+class DomainTrained:
+    """What the sampled episodes of one domain came to at the beginning of a training and at its end: means of task reward and of
+    success over the updates `first` and `last`, which are named as (from, to); `episodes` were graded in all."""
+
+    domain: str
+    episodes: int
+    first: tuple[int, int]
+    last: tuple[int, int]
+    first_reward: float
+    last_reward: float
+    first_success: float
+    last_success: float
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """`rungs` in the order of training; the last one is the headline. `baselines` by name ("random", "idle", "give_up", "oracle").
 
     `perception` is question kind -> condition ("known", "held-out words", ...) -> rate. `phases` are seconds by stage, in
     order. `about` is small print: name -> text (machine, versions, commit). Film strips need `images`.
 
-    The report of a training has no rungs, and `validation`, `alarms` and `settings`: name -> (value, default) of those that differ.
+    The report of a training has no rungs, and `validation`, `domains`, `alarms` and `settings`: name -> (value, default) of those
+    that differ.
     """
 
     title: str
@@ -80,6 +96,7 @@ class Report:
     about: Mapping[str, str] = field(default_factory=dict)
     images: ImageStore | None = None
     validation: tuple[Measured, ...] = ()
+    domains: tuple[DomainTrained, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     settings: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -109,6 +126,7 @@ def report_json(data: Report) -> dict[str, Any]:
         "perception": {kind: {name: to_json(rate) for name, rate in row.items()} for kind, row in data.perception.items()},
         "phases": dict(data.phases),
         "validation": [dataclasses.asdict(one) for one in data.validation],
+        "domains": [dataclasses.asdict(one) for one in data.domains],
         "alarms": [alarm.to_json() for alarm in data.alarms],
         "settings": {name: {"value": value, "default": default} for name, (value, default) in data.settings.items()},
         "curves": [dataclasses.asdict(curve) for curve in data.curves],

@@ -12,7 +12,7 @@ from stepladder.report.figures import curve_svg
 from stepladder.report.frames import frames, outcome
 from stepladder.report.sections import domains_section, facts_section, marks, repeats_section
 from stepladder.report.style import CSS
-from stepladder.report.training import alarm_table, section, settings_table, validation_table
+from stepladder.report.training import alarm_table, section, settings_table, trained_domains_table, validation_table
 from stepladder.report.words import BASELINE_NAMES, duration, errors_of, interval, missing_words, percent, readable
 from stepladder.results import Result, TaskResult
 
@@ -30,6 +30,7 @@ def html_page(data: Report) -> str:
         *_tasks(data),
         *repeats_section(data),
         *section(validation_table(data)),
+        *section(trained_domains_table(data)),
         *section(alarm_table(data)),
         *_curves(data),
         *_perception(data),

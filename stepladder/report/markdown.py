@@ -11,7 +11,7 @@ from stepladder.report.content import Report
 from stepladder.report.figures import curve_svg
 from stepladder.report.frames import film_strip, frames, outcome
 from stepladder.report.markdown_text import code, inline, plain
-from stepladder.report.training import alarm_table, markdown_section, settings_table, validation_table
+from stepladder.report.training import alarm_table, markdown_section, settings_table, trained_domains_table, validation_table
 from stepladder.report.words import (
     BASELINE_NAMES,
     DOMAIN_NOTE,
@@ -47,7 +47,8 @@ def write_markdown(directory: Path, data: Report) -> None:
         *_tasks(data),
         *_repeats(data, pictures),
     ]
-    blocks += [*markdown_section(validation_table(data)), *markdown_section(alarm_table(data))]
+    for table in (validation_table, trained_domains_table, alarm_table):
+        blocks += markdown_section(table(data))
     blocks += _curves(data, pictures)
     blocks += [*_perception(data), *_phases(data), *_strips(data, pictures), *_missing(data)]
     blocks += [*markdown_section(settings_table(data)), *_small_print(data)]

@@ -15,6 +15,7 @@ REWARDS = {
     "shaped": "stepladder.rewards.shaped:ShapedReward",
     "format": "stepladder.rewards.format:FormatReward",
     "length": "stepladder.rewards.length:LengthReward",
+    "judge": "stepladder.rewards.judge:JudgeReward",
     "weighted": "stepladder.rewards.combine:WeightedReward",
 }
 

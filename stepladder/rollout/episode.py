@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 from stepladder.agents.replies import read_completion
 from stepladder.interfaces import Agent, ContextFull, Environment, EnvironmentFailure, EnvironmentTimeout, ParseError, Policy
-from stepladder.types import Action, Limits, Observation, Sampling, Status, Step, Task, Trajectory
+from stepladder.types import EVALUATOR, Action, Limits, Observation, Sampling, Status, Step, Task, Trajectory
 
 T = TypeVar("T")
 #: Called with the environment, what it shows, and the turns so far.
@@ -170,7 +170,7 @@ async def act_out(
     """
     deadlines = Deadlines(limits)
     progress = _Progress(task)
-    reward, error, status = None, None, None
+    reward, error, status, explanation = None, None, None, ""
     try:
         progress.observation = await deadlines.call(
             "reset", environment.reset(task, seed), extra=own_time(environment, limits, "reset")
@@ -186,6 +186,7 @@ async def act_out(
                 turn = await actor.turn(progress.task, progress.steps, observation)
                 status = turn if isinstance(turn, str) else await _carry_out(progress, environment, turn, limits, deadlines)
         reward = float(await deadlines.call("evaluate", environment.evaluate(), extra=own_time(environment, limits, "evaluate")))
+        explanation = str(getattr(environment, "explanation", ""))
     except EnvironmentTimeout as failure:
         status, error = "timeout", str(failure)
     except EnvironmentFailure as failure:
@@ -203,6 +204,7 @@ async def act_out(
         agent=actor.dialect,
         policy=actor.name,
         error=error,
+        extra={EVALUATOR: explanation} if explanation else {},
     )
 
 

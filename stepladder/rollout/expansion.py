@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from random import Random
 
 
 @dataclass
@@ -24,3 +26,24 @@ class Expansion:
         """Take in that `flat` of `played` groups had no signal."""
         if played:
             self.flat_share = (1 - self.rate) * self.flat_share + self.rate * flat / played
+
+
+def balanced(means: Mapping[str, float], wanted: int, random: Random, levels: int = 4) -> set[str]:
+    """`wanted` of the groups whose mean rewards, in [0, 1], are `means`: as far as can be equally many of each level.
+
+    Levels are equal parts of [0, 1]. They take turns, the order of the first turn and of the groups within a level being drawn; one
+    that has no group left lets the others go on. Fewer groups than `wanted` are all kept.
+    """
+    by_level: dict[int, list[str]] = {}
+    for group in sorted(means):
+        by_level.setdefault(min(levels - 1, int(means[group] * levels)), []).append(group)
+    for groups in by_level.values():
+        random.shuffle(groups)
+    turns = sorted(by_level)
+    random.shuffle(turns)
+    kept: set[str] = set()
+    while len(kept) < wanted and any(by_level.values()):
+        for level in turns:
+            if by_level[level] and len(kept) < wanted:
+                kept.add(by_level[level].pop())
+    return kept

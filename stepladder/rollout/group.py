@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from stepladder.interfaces import Agent, Environment, Policy
@@ -19,12 +19,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class EpisodeJob:
-    """One episode to be played. Jobs of one group differ in `index` alone."""
+    """One episode to be played. Jobs of one group differ in `index` alone. `max_steps` bounds it in place of the limit that all
+    have (None: that limit)."""
 
     task: Task
     seed: int
     group: str = ""
     index: int = 0
+    max_steps: int | None = None
 
     @property
     def identifier(self) -> str:
@@ -66,7 +68,7 @@ def policy_player(
                 job.task,
                 job.seed,
                 sampling=sampling,
-                limits=limits,
+                limits=limits if job.max_steps is None else replace(limits, max_steps=job.max_steps),
                 group=job.group,
                 index=job.index,
                 watch=watching,

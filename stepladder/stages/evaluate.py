@@ -26,6 +26,8 @@ from stepladder.envs import environment_class
 from stepladder.images import ImageStore
 from stepladder.interchange.osworld_results import write_episode
 from stepladder.interfaces import Environment, Policy
+from stepladder.judges.judge import Judge, JudgeSettings
+from stepladder.judges.judged_task import is_judged
 from stepladder.policies.budget import BudgetSpent, Meter
 from stepladder.policies.random import RandomPolicy
 from stepladder.policies.scripted import GiveUpPolicy, IdlePolicy
@@ -34,6 +36,7 @@ from stepladder.report import Report, Rung, choose_strips, write_report
 from stepladder.results import Result, summarise
 from stepladder.rollout.demonstrate import run_demonstration
 from stepladder.rollout.group import EpisodeJob, Play, play_many, policy_player
+from stepladder.rollout.judging import judging
 from stepladder.rollout.live import LiveScreens, watched
 from stepladder.rollout.observing import observing, observing_options
 from stepladder.rollout.opening import check_options
@@ -41,6 +44,7 @@ from stepladder.rollout.pool import EnvironmentPool, PoolSettings
 from stepladder.run import Run, describe_machine, read_phases, write_json
 from stepladder.seeds import heldout_seeds
 from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.judging import check_judge, judge_settings, open_judge
 from stepladder.stages.policies import (
     BASELINES,
     ApiOptions,
@@ -68,7 +72,7 @@ FREE = (
     "episodes",
     "trials",
     "pool",
-    *(f"api.{name}" for name in ApiOptions.FREE),
+    *(f"{api}.{name}" for api in ("api", "judge_api") for name in ApiOptions.FREE),
 )
 
 
@@ -83,9 +87,10 @@ class EvaluateConfig:
     `agent` are options of that agent; those of "qwen_vl" are otherwise what the checkpoint was trained with, or Qwen's own.
     `history` is the number of screenshots in a prompt, the current one included. `observe` is what the agent is shown:
     "screenshot", "screenshot_a11y_tree", "som" (marks on the screenshot), or for agents that can do without a screenshot
-    "a11y_tree"; the environment is then asked for its tree. `max_tokens` bounds a reply; by default as long as the agent's replies
-    may become. `osworld_results` is a directory into which every episode is also written as OSWorld writes them
-    (`stepladder.interchange.osworld_results`). `track` names trackers of the measurements (`stepladder.tracking`)."""
+    "a11y_tree"; the environment is then asked for its tree. `max_tokens` bounds a reply; by default as long as the agent's
+    replies may become. `osworld_results` is a directory into which every episode is also written as OSWorld writes them
+    (`stepladder.interchange.osworld_results`). `judge` grades tasks that have no other check, and `judge_api` says how its server
+    is called. `track` names trackers of the measurements (`stepladder.tracking`)."""
 
     tasks: str = "miniwob@demo"
     policy: str = "random"
@@ -107,6 +112,8 @@ class EvaluateConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     pool: PoolSettings = field(default_factory=PoolSettings)
     api: ApiOptions = field(default_factory=ApiOptions)
+    judge: JudgeSettings = field(default_factory=JudgeSettings)
+    judge_api: ApiOptions = field(default_factory=ApiOptions)
     osworld_results: Path | None = None
     track: tuple[str, ...] = ()
 
@@ -241,15 +248,15 @@ def main(config: EvaluateConfig, show: bool = True) -> Result:
     The result of `config.policy`. Raises UserError; BudgetSpent after the report of what was played until then is written.
     """
     _check(config)
-    tasks = load_tasks(config.tasks, split="heldout")
+    tasks = load_tasks(config.tasks, split="heldout", judged=config.judge.policy is not None)
     setup = _setup(config)
     setup.build()  # what the agent refuses is no setting of a run
     for kind in dict.fromkeys(task.env for task in tasks):
         check_options(kind, config.options)
         observing_options(kind, config.options, setup.observe)
-    can_demonstrate = all(hasattr(environment_class(task.env), "solve") for task in tasks)
+    can_demonstrate = all(hasattr(environment_class(task.env), "solve") and not is_judged(task) for task in tasks)
     if config.policy == "oracle" and not can_demonstrate:
-        raise ConfigError(f"policy: the tasks of {config.tasks} have no oracle, for their environment has no method solve()")
+        raise ConfigError(f"policy: the tasks of {config.tasks} have no oracle: a judge grades them, or there is no solve()")
     seeds = {"first": config.first, "sampling": config.seed}
     with Run(config.output, _resolved(config, setup, tasks), seeds, may_change=FREE, trackers=config.track) as run:
         images = ImageStore(config.output / "images")
@@ -277,6 +284,7 @@ def _check(config: EvaluateConfig) -> None:
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}; it must be at least 1")
     check_policy(config.policy)
+    check_judge(config.judge, config.judge_api)
     config.api.meter()
 
 
@@ -286,8 +294,10 @@ def _setup(config: EvaluateConfig) -> AgentSetup:
 
 def _resolved(config: EvaluateConfig, setup: AgentSetup, tasks: Sequence[Task]) -> dict[str, Any]:
     """The configuration with everything that decides about the results: what was left open is filled in."""
+    asked = {name: value for name, value in to_dict(config).items() if name not in ("judge", "judge_api")}
     return {
-        **to_dict(config),
+        **asked,
+        **judge_settings(config.judge, config.judge_api),
         "dialect": setup.dialect,
         "agent": dict(setup.options),
         "max_tokens": _reply_tokens(config, setup),
@@ -328,11 +338,15 @@ def _evaluate_one(
         if missing:
             meter = config.api.meter()
             phase = run.phase(f"{called}, {config.episodes} episodes of each task")
-            with phase, _player(config, name, setup, images, meter) as (play, policy):
+            with (
+                phase,
+                open_judge(config.judge, images, config.judge_api) as judge,
+                _player(config, name, setup, images, meter) as (play, policy),
+            ):
                 played = evaluate(
                     tasks,
                     seeds,
-                    play,
+                    play if judge is None else judging(play, judge, always=False),
                     store,
                     images,
                     policy=called,
@@ -346,7 +360,7 @@ def _evaluate_one(
                     on_kept=partial(_write_osworld, config.osworld_results, images),
                 )
                 try:
-                    asyncio.run(_closing(played, policy))
+                    asyncio.run(_closing(played, policy, judge))
                 except BudgetSpent as error:
                     spent = error
                 finally:
@@ -365,14 +379,15 @@ def _write_osworld(results: Path | None, images: ImageStore, trajectory: Traject
         write_episode(results, trajectory, images, time.time() - sum(sum(step.seconds.values()) for step in trajectory.steps))
 
 
-async def _closing(played: Awaitable[Result], policy: Policy | None) -> None:
-    """Await it, then close the policy's connections, which belong to this event loop."""
+async def _closing(played: Awaitable[Result], policy: Policy | None, judge: Judge | None) -> None:
+    """Await it, then close the connections of both, which belong to this event loop."""
     try:
         await played
     finally:
-        close = getattr(policy, "close", None)
-        if close is not None:
-            await close()
+        for one in (policy, judge):
+            close = getattr(one, "close", None)
+            if close is not None:
+                await close()
 
 
 def _seconds(run: Run, called: str) -> float:

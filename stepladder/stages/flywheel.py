@@ -36,6 +36,7 @@ from stepladder.data.regions import RegionStore
 from stepladder.data.screen_pool import VISITED_FILE
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
+from stepladder.judges.judge import Judge, JudgeSettings
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.rollout.focus import MOST, focus, outcomes
@@ -47,8 +48,10 @@ from stepladder.run import Run
 from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.stages import sft, training_report
 from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.judging import FREE_CALLS, check_judge, judge_settings, open_judge
 from stepladder.stages.local_policy import load_policy
 from stepladder.stages.player import Player
+from stepladder.stages.policies import ApiOptions
 from stepladder.stats import Rate, success_rate
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks, task_set_hash
@@ -56,7 +59,7 @@ from stepladder.train.parallel import run_ranks
 from stepladder.types import Limits, Sampling, Step, Trajectory
 
 #: Settings that change how far a run goes and not what its turns come to.
-MAY_CHANGE = ("output", "environments", "pool", "turns", "patience", "track", "train.track", "alarms")
+MAY_CHANGE = ("output", "environments", "pool", "turns", "patience", "track", "train.track", "alarms", *FREE_CALLS)
 
 
 def training() -> sft.SftConfig:
@@ -80,7 +83,8 @@ class FlywheelConfig:
 
     A `teacher`, another checkpoint, plays in the place of the student in the first turn. It may speak another dialect: of its
     episodes the actions are learned and not the tokens. `track` names trackers (`stepladder.tracking`) of its measurements and of
-    those of its training. `alarms` says what the episodes of a turn are watched for; a turn is an update there."""
+    those of its training. `judge` grades tasks that have no other check, `judge_api` says how its server is called. `alarms` says
+    what the episodes of a turn are watched for; a turn is an update there."""
 
     checkpoint: Path = Path("runs/demo/sft/checkpoint")
     demonstrations: Path = Path("runs/demo/collect")
@@ -103,9 +107,16 @@ class FlywheelConfig:
     environments: int = 6
     options: Mapping[str, Any] = field(default_factory=dict)
     pool: PoolSettings = field(default_factory=PoolSettings)
+    judge: JudgeSettings = field(default_factory=JudgeSettings)
+    judge_api: ApiOptions = field(default_factory=ApiOptions)
     track: tuple[str, ...] = ()
     alarms: AlarmSettings = field(default_factory=lambda: AlarmSettings(window=1, again=1))
     train: sft.SftConfig = field(default_factory=training)
+
+    @property
+    def judged(self) -> bool:
+        """Whether tasks may be such that a judge grades them."""
+        return self.judge.policy is not None
 
     @property
     def room(self) -> int:
@@ -132,17 +143,19 @@ class FlywheelConfig:
                 raise ConfigError(f"{name}: {getattr(self, name)} is no directory")
         if self.teacher is not None and not self.teacher.is_dir():
             raise ConfigError(f"teacher: {self.teacher} is no directory")
+        check_judge(self.judge, self.judge_api)
         self.alarms.check()
 
 
 def main(config: FlywheelConfig, show: bool = True) -> Path:
     """Turn until it no longer helps, and return the exported checkpoint directory. Raises ConfigError, TaskError."""
     config.check()
-    tasks = load_tasks(config.tasks, split="train")
+    tasks = load_tasks(config.tasks, split="train", judged=config.judged)
     for kind in dict.fromkeys(task.env for task in tasks):
         check_options(kind, config.options)
     console = Console(stderr=True, quiet=not show)
-    described = {**to_dict(config), "task_set": task_set_hash(tasks)}
+    described = {name: value for name, value in to_dict(config).items() if name not in ("judge", "judge_api")}
+    described |= {**judge_settings(config.judge, config.judge_api), "task_set": task_set_hash(tasks)}
     best, best_success, stale = config.checkpoint, -1.0, 0
     seeds, defaults = {"flywheel": config.seed}, FlywheelConfig()
     with Run(config.output, described, seeds, may_change=MAY_CHANGE, trackers=config.track, defaults=defaults) as run:
@@ -190,7 +203,7 @@ def main(config: FlywheelConfig, show: bool = True) -> Path:
 
 
 def _validate(rank: int, world: int, config: FlywheelConfig, directory: Path, checkpoint: Path) -> None:
-    tasks = load_tasks(config.tasks, split="train")
+    tasks = load_tasks(config.tasks, split="train", judged=config.judged)
     starts = [(task, seed) for task in tasks for seed in validation_seeds(config.validation)]
     sampling = Sampling(temperature=0.0, seed=0)
     _play_jobs(rank, config, directory / "validation", checkpoint, group_jobs(starts[rank::world], 1, "validation"), sampling)
@@ -199,7 +212,7 @@ def _validate(rank: int, world: int, config: FlywheelConfig, directory: Path, ch
 def _play(rank: int, world: int, config: FlywheelConfig, directory: Path, checkpoint: Path, turn: int) -> None:
     seeds = train_seeds(config.room, config.first + turn * config.room)
     share = _focus(config, directory)
-    tasks = load_tasks(config.tasks, split="train")
+    tasks = load_tasks(config.tasks, split="train", judged=config.judged)
     starts = [(task, seed) for task in tasks for seed in seeds[: max(1, round(share.get(task.id, 1.0) * config.starts))]]
     jobs = group_jobs(starts[rank::world], config.attempts, f"turn-{turn}")
     _play_jobs(rank, config, directory / "rollouts", checkpoint, jobs, Sampling(config.temperature, seed=config.seed), regions=True)
@@ -220,7 +233,7 @@ def _play_jobs(
     model, renderer = load_policy(checkpoint, images)
     engine = Engine(model, renderer)
 
-    async def play(store: TrajectoryStore) -> None:
+    async def play(store: TrajectoryStore, judge: Judge | None) -> None:
         player = Player(
             LocalPolicy(engine, "student"),
             options.build(),
@@ -232,6 +245,7 @@ def _play_jobs(
             options=config.options,
             pool=config.pool,
             regions=RegionStore(path.parent / f"regions-{rank}.jsonl") if regions else None,
+            judge=judge,
         )
         try:
             await player.groups(jobs, sampling.seed or 0)
@@ -239,8 +253,9 @@ def _play_jobs(
             await player.close()
 
     try:
-        with TrajectoryStore(path.with_name(f"{path.name}-{rank}.jsonl"), "a") as store:
-            asyncio.run(play(store))
+        kept = TrajectoryStore(path.with_name(f"{path.name}-{rank}.jsonl"), "a")
+        with kept as store, open_judge(config.judge, images, config.judge_api) as judge:
+            asyncio.run(play(store, judge))
     finally:
         engine.close()
 

@@ -10,9 +10,11 @@ from typing import Any
 from stepladder.data.regions import RegionStore
 from stepladder.images import ImageStore
 from stepladder.interfaces import Agent, Environment
+from stepladder.judges.judge import Judge
 from stepladder.policies.local import LocalPolicy
 from stepladder.rollout.demonstrate import HasRegions
-from stepladder.rollout.group import EpisodeJob, run_many
+from stepladder.rollout.group import EpisodeJob, play_many, policy_player
+from stepladder.rollout.judging import judging
 from stepladder.rollout.live import LiveScreens
 from stepladder.rollout.pool import EnvironmentPool, PoolSettings
 from stepladder.store import TrajectoryStore
@@ -22,7 +24,8 @@ from stepladder.types import Group, Limits, Observation, Sampling, Step, Traject
 class Player:
     """`environments` episodes at a time of each kind of environment; opened when they are first needed.
 
-    With `regions`, what is where on the screens of kept episodes is noted there, if the environment knows.
+    With `regions`, what is where on the screens of kept episodes is noted there, if the environment knows. `judge` grades judged
+    tasks; with `opinion` it is asked about every kept episode. The player closes it.
     """
 
     def __init__(
@@ -38,9 +41,12 @@ class Player:
         options: Mapping[str, Any],
         pool: PoolSettings | None = None,
         regions: RegionStore | None = None,
+        judge: Judge | None = None,
+        opinion: bool = False,
     ) -> None:
         self.policy, self.agent, self.images, self.store = policy, agent, images, store
         self.sampling, self.limits, self.regions = sampling, limits, regions
+        self.judge, self.opinion = judge, opinion
         self._count, self._options, self._settings = environments, options, pool
         self._pools: dict[str, EnvironmentPool] = {}
         self._live = LiveScreens(store.path.parent, store.path.stem)
@@ -63,6 +69,8 @@ class Player:
         for pool in self._pools.values():
             await pool.close()
         self._pools = {}
+        if self.judge is not None:
+            await self.judge.close()
 
     @property
     def counts(self) -> Counter[str]:
@@ -87,15 +95,14 @@ class Player:
             if kind not in self._pools:
                 pool = EnvironmentPool.of(kind, self.images, self._count, self._options, self._settings)
                 self._pools[kind] = await pool.start()
-            await run_many(
-                [job for job in jobs if job.task.env == kind],
-                self._pools[kind],
-                self.agent,
-                self.policy,
-                sampling=sampling,
-                limits=self.limits,
-                on_trajectory=keep,
-                watch=None if self.regions is None or store is None else note,
-                live=None if store is None else self._live,
-            )
+            watch, live = None if self.regions is None or store is None else note, None if store is None else self._live
+            play = policy_player(self.agent, self.policy, sampling, self.limits, watch, live)
+            if self.judge is not None:
+                play = judging(play, self.judge, self.opinion and store is not None)
+            of_kind = [job for job in jobs if job.task.env == kind]
+            await play_many(of_kind, self._pools[kind], play, failed=_environment_failed, on_result=keep)
         return [played[job.identifier] for job in jobs]
+
+
+def _environment_failed(trajectory: Trajectory) -> bool:
+    return trajectory.environment_failed

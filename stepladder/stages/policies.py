@@ -213,6 +213,11 @@ class _Called:
     async def generate(self, messages: tuple[Message, ...], sampling: Sampling) -> tuple[Prompt, Completion]:
         return await self._policy.generate(messages, sampling)
 
+    async def close(self) -> None:
+        close = getattr(self._policy, "close", None)
+        if close is not None:
+            await close()
+
 
 @contextmanager
 def open_policy(

@@ -34,52 +34,61 @@ import torch
 from stepladder.alarms import AlarmLog, Member, observe
 from stepladder.algos.algorithm import reply_lengths
 from stepladder.config import to_dict
+from stepladder.domains import domain_of
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
+from stepladder.judges.judge import Judge
 from stepladder.models.checkpoint import save_checkpoint
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.progress import Progress
-from stepladder.rollout.curriculum import Curriculum
-from stepladder.rollout.expansion import Expansion
+from stepladder.rollout.curriculum import Played, mean_advantage
+from stepladder.rollout.dynamic import Dynamic, Outcome
+from stepladder.rollout.expansion import Expansion, balanced
 from stepladder.rollout.focus import outcomes
 from stepladder.rollout.group import EpisodeJob, group_jobs
+from stepladder.rollout.judging import TERM
 from stepladder.rollout.opening import check_options
 from stepladder.rollout.replay import Replay
 from stepladder.run import Run
 from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.stages import training_report
 from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.judging import FREE_CALLS, open_judge
 from stepladder.stages.player import Player
 from stepladder.stages.rl_config import RlConfig
+from stepladder.stages.rl_domains import domain_figures
 from stepladder.stages.rl_learner import Learner
+from stepladder.stages.rl_tasks import training_tasks
 from stepladder.store import TrajectoryStore
-from stepladder.tasks import load_tasks, task_set_hash
+from stepladder.tasks import task_set_hash
 from stepladder.train.parallel import agreed, gather, run_ranks
 from stepladder.train.trainer import save_state
 from stepladder.types import Group, Limits, Sampling, Task
 
 #: Settings that change how a run is done and not what comes out of it; so does `updates` where the learning rate does not decay.
-MAY_CHANGE = ("output", "save_every", "environments", "pool", "max_seconds", "track", "alarms")
+MAY_CHANGE = ("output", "save_every", "environments", "pool", "max_seconds", "track", "alarms", *FREE_CALLS)
 
 
 @dataclass
 class Standing:
-    """How far a run has come; part of the saved state. `success` is the curriculum's memory, `flat_share` the expansion's."""
+    """How far a run has come; part of the saved state. `curriculum` is the curriculum's memory, `dynamic` that of
+    the sizes of groups, `flat_share` the expansion's."""
 
     update: int = 0
     best: float = -1.0
     best_update: int = 0
     stale: int = 0
     seconds: float = 0.0
-    success: dict[str, float] = field(default_factory=dict)
+    curriculum: dict[str, Any] = field(default_factory=dict)
+    dynamic: dict[str, Any] = field(default_factory=dict)
     flat_share: float = 0.0
 
 
 def main(config: RlConfig, show: bool = True) -> Path:
     """Train, and return the exported checkpoint directory. Raises ConfigError, TaskError."""
     config.check()
-    for kind in dict.fromkeys(task.env for task in load_tasks(config.tasks, split="train")):
+    for kind in dict.fromkeys(task.env for task in training_tasks(config)):
         check_options(kind, config.options)
     with _open_run(config) as run:  # refuses other settings than those that it was started with
         done = run.phase(_phase(config)).done
@@ -95,7 +104,7 @@ def _phase(config: RlConfig) -> str:
 
 
 def _open_run(config: RlConfig) -> Run:
-    tasks = load_tasks(config.tasks, split="train")
+    tasks = training_tasks(config)
     settings = {**to_dict(config), "algorithm": config.algo.name, "task_set": task_set_hash(tasks)}
     may_change = MAY_CHANGE if config.decay else (*MAY_CHANGE, "updates")
     defaults = replace(RlConfig(), algo=type(config.algo)())
@@ -115,8 +124,9 @@ def _train(rank: int, world: int, config: RlConfig, show: bool) -> None:
         with (
             run.phase(_phase(config)) if run is not None else nullcontext(),
             TrajectoryStore(config.output / f"rollouts-{rank}.jsonl", "a") as store,
+            open_judge(config.judge, ImageStore(config.output / "images"), config.judge_api) as judge,
         ):
-            asyncio.run(_RankLoop(rank, world, config, store, run, show).work())
+            asyncio.run(_RankLoop(rank, world, config, store, run, judge, show).work())
     finally:
         if run is not None:
             run.close()
@@ -125,10 +135,12 @@ def _train(rank: int, world: int, config: RlConfig, show: bool) -> None:
 class _RankLoop:
     """One of the processes that play and learn together. All of them take the same decisions."""
 
-    def __init__(self, rank: int, world: int, config: RlConfig, store: TrajectoryStore, run: Run | None, show: bool) -> None:
+    def __init__(
+        self, rank: int, world: int, config: RlConfig, store: TrajectoryStore, run: Run | None, judge: Judge | None, show: bool
+    ) -> None:
         self.rank, self.world, self.config, self.store, self.run = rank, world, config, store, run
         self.show = show and run is not None
-        self.tasks = load_tasks(config.tasks, split="train")
+        self.tasks = training_tasks(config)
         options = AgentOptions.of_checkpoint(config.checkpoint)
         self.options, self.agent = options, options.build()
         images = ImageStore(config.output / "images")
@@ -147,9 +159,13 @@ class _RankLoop:
             environments=config.environments,
             options=config.options,
             pool=config.pool,
+            judge=judge,
+            opinion=TERM in config.rewards,
         )
         self.standing = Standing()
-        self.curriculum = Curriculum(self.tasks, config.curriculum)
+        self.curriculum = config.curriculum.build(self.tasks, config.group_size)
+        self.domains = {task.id: domain_of(task) for task in self.tasks}
+        self.dynamic = Dynamic(config.dynamic, config.group_size)
         self.expansion = Expansion()
         self.replay = Replay(config.replay, store.get) if config.replay else None
         self.alarms = AlarmLog(config.output, "rl", config.alarms) if run is not None else None
@@ -223,6 +239,7 @@ class _RankLoop:
         counts["equal"] = 0.0
         terms: dict[str, float] = {}
         tokens, self.observed = 0.0, []
+        told: list[dict[str, Any]] = []
         for number in range(config.rounds):
             wanted = config.groups - int(counts["kept"])
             if wanted <= 0:
@@ -236,11 +253,16 @@ class _RankLoop:
                 if signal:
                     kept.append(learned)
                 graded = learned if filled is group else self.learner.with_terms(group)
-                found.append({**_told(graded, filled is not group, signal), "observed": self._observe(graded)})
+                advantage = mean_advantage(self.learner.algorithm.rewards(graded).tolist())
+                found.append(
+                    {**_told(graded, filled is not group, signal), "advantage": advantage, "observed": self._observe(graded)}
+                )
             everywhere = [one for rank in gather(found) for one in rank]
             flat = sum(not one["signal"] for one in everywhere)
             self.expansion.update(flat, len(everywhere))
-            self.curriculum.update(_means(everywhere))
+            self.curriculum.update(_played(everywhere))
+            self.dynamic.update(_outcomes(everywhere))
+            told += everywhere
             counts["flat"] += flat
             counts["equal"] += sum(not one["signal"] and one["episodes"] - one["failed"] > 1 for one in everywhere)
             counts["kept"] += len(everywhere) - flat
@@ -251,11 +273,16 @@ class _RankLoop:
             for one in everywhere:
                 for name, value in one["terms"].items():
                     terms[name] = terms.get(name, 0.0) + value
+        if config.curriculum.balanced:
+            means = {one["group"]: one["mean"] or 0.0 for one in told if one["signal"]}
+            chosen = balanced(means, config.groups, Random(f"balance {config.seed} {self.standing.update}"))
+            kept = [group for group in kept if group[0].group in chosen]
+            counts["spare"] = counts["kept"] - len(chosen)
         played = max(1.0, counts["episodes"] - counts["failed"])
         terms = {f"term/{name}": total / played for name, total in terms.items()}
         means = {"reward": counts["reward"] / played, "steps": counts["steps"] / max(1.0, counts["episodes"])}
         means["reply_tokens"] = tokens / max(1.0, counts["steps"])
-        return kept, counts | means | terms
+        return kept, counts | means | terms | domain_figures(told, self.domains)
 
     def _observe(self, group: Group) -> list[Member]:
         weights = {} if self.learner.reward is None else self.learner.reward.weights
@@ -288,7 +315,7 @@ class _RankLoop:
             if place % self.world == self.rank:
                 starts.append((task, seed))
         starts.sort(key=lambda start: start[0].id)  # a browser page changes its task less often
-        return group_jobs(starts, config.group_size, f"{update}.{number}")
+        return self.dynamic.jobs(starts, f"{update}.{number}", config.max_steps)
 
     def _seed(self, number: int) -> int:
         return Random(f"sampling {self.config.seed} {self.standing.update} {number}").getrandbits(48)
@@ -297,7 +324,8 @@ class _RankLoop:
         """The group with a past success in it where it needs one; its own successes are remembered."""
         if self.replay is None:
             return group
-        filled = self.replay.fill(group, Random(f"replay {self.config.seed} {self.standing.update} {number} {group[0].group}"))
+        random = Random(f"replay {self.config.seed} {self.standing.update} {number} {group[0].group}")
+        filled = self.replay.fill(group, random, self.learner.wants_again)
         for member in group:
             if member.success:
                 self.replay.add(member.task.id, member.seed, member.id)
@@ -332,7 +360,7 @@ class _RankLoop:
         success = sum(graded) / len(graded)
         standing = self.standing
         if standing.update == 0:
-            self.curriculum.update({task: [sum(results) / len(results)] for task, results in found.items()})
+            self.curriculum.update([Played(task, sum(found[task]) / len(found[task])) for task in sorted(found)])
         standing.stale += 1
         if success > standing.best:
             standing.best, standing.best_update, standing.stale = success, standing.update, 0
@@ -346,17 +374,20 @@ class _RankLoop:
         self.store.sync()  # no state may know episodes that a power failure could still take away
         if self.run is None:
             return
-        self.standing.success, self.standing.flat_share = dict(self.curriculum.success), self.expansion.flat_share
-        save_state(self.config.output / "state.pt", {**self.learner.trainer.state(), "standing": asdict(self.standing)})
+        self.standing.curriculum, self.standing.flat_share = self.curriculum.state(), self.expansion.flat_share
+        self.standing.dynamic = self.dynamic.state()
+        save_state(self.config.output / "state.pt", {**self.learner.state(), "standing": asdict(self.standing)})
 
     def _load(self) -> None:
         path = self.config.output / "state.pt"
         if not path.exists():
             return
         state = torch.load(path, weights_only=True)
-        self.learner.trainer.load_state(state)
+        self.learner.load_state(state)
         self.standing = Standing(**state["standing"])
-        self.curriculum.success, self.expansion.flat_share = dict(self.standing.success), self.standing.flat_share
+        self.curriculum.load_state(self.standing.curriculum)
+        self.dynamic.load_state(self.standing.dynamic)
+        self.expansion.flat_share = self.standing.flat_share
         self.engine.version = self.standing.update
 
     def _export(self) -> None:
@@ -383,6 +414,8 @@ def _told(group: Group, replayed: bool, signal: bool) -> dict[str, Any]:
         "failed": len(group) - len(graded),
         "reward": sum(rewards),
         "mean": sum(rewards) / len(rewards) if rewards else None,
+        "successes": sum(member.success for member in graded),
+        "lengths": tuple(len(member.steps) for member in graded if member.success),
         "terms": {name: sum(member.parts.get(name, 0.0) for member in graded) for name in names},
         "replayed": replayed,
         "steps": sum(len(member.steps) for member in group),
@@ -390,13 +423,16 @@ def _told(group: Group, replayed: bool, signal: bool) -> dict[str, Any]:
     }
 
 
-def _means(groups: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
-    """Mean reward of each group by task, in an order that does not depend on who played it."""
-    means: dict[str, list[float]] = {}
-    for one in sorted(groups, key=lambda one: one["group"]):
-        if one["mean"] is not None:
-            means.setdefault(one["task"], []).append(one["mean"])
-    return means
+def _played(groups: Sequence[dict[str, Any]]) -> list[Played]:
+    """What each graded group came to, in an order that does not depend on who played it."""
+    ordered = sorted(groups, key=lambda one: (one["task"], one["group"]))
+    return [Played(one["task"], one["mean"], one["advantage"]) for one in ordered if one["mean"] is not None]
+
+
+def _outcomes(groups: Sequence[dict[str, Any]]) -> list[Outcome]:
+    """What each group came to, in an order that does not depend on who played it."""
+    ordered = sorted(groups, key=lambda one: (one["task"], one["group"]))
+    return [Outcome(one["task"], one["episodes"] - one["failed"], one["lengths"]) for one in ordered]
 
 
 def _shown(figures: dict[str, float]) -> dict[str, float]:

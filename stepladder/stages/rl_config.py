@@ -11,8 +11,13 @@ from stepladder.alarms import AlarmSettings
 from stepladder.algos.algorithm import Algorithm
 from stepladder.algos.grpo import Grpo
 from stepladder.config import ConfigError
+from stepladder.judges.judge import JudgeSettings
+from stepladder.rollout.curricula import CurriculumSettings
+from stepladder.rollout.dynamic import DynamicSettings
 from stepladder.rollout.pool import PoolSettings
 from stepladder.seeds import train_seeds, validation_seeds
+from stepladder.stages.judging import check_judge
+from stepladder.stages.policies import ApiOptions
 from stepladder.train.optimizer import OptimizerConfig
 
 
@@ -23,11 +28,14 @@ class RlConfig:
     An update plays groups of `group_size` episodes from equal starts, on `seeds` training seeds of each task from `first` on, until
     `groups` of them have a signal, at most `rounds` times; with `expand`, more are asked for at once when many had none lately.
     The first `probe` members of a group are played before the others, and where all of them succeed they stay the only ones (0:
-    every group is played whole): what always succeeds is not worth a group (SPEED, arXiv 2506.09016, leaves out hopeless ones too).
-    `curriculum` prefers tasks that are neither solved nor hopeless (0: all alike). In a group without success the last member is
-    replaced by one of the `replay` last successes from the same start (0: never). `rewards` weighs reward plug-ins, such as
-    {'outcome': 1.0, 'format': 0.1}; every term of theirs is logged, and `algo.reward` may name any of them or "reward", the
-    weighted sum. `reward_options` are the plug-ins' own.
+    every group is played whole): what always succeeds is not worth a group (SPEED, arXiv 2506.09016, leaves out hopeless ones
+    too). `solved_in` is a directory of `stepladder eval`: only tasks of which the policy evaluated there has solved an episode
+    are played. `dynamic` makes groups smaller and episodes shorter by the history of each task, `curriculum` says which tasks are
+    drawn. In a group whose members all fail alike the last one is replaced by one of the `replay` last successes from the same
+    start (0: never), with `replay_probability` only by one whose tokens have a mean probability in (low, high] now. `rewards`
+    weighs reward plug-ins, such as {'outcome': 1.0, 'format': 0.1}; every term of theirs is logged, and `algo.reward` may name
+    any of them or "reward", the weighted sum. `reward_options` are the plug-ins' own. `judge` grades tasks that have no other
+    check, and gives the term "judge" where `rewards` name it; `judge_api` says how its server is called.
 
     Episodes are sampled at `temperature` with replies of at most `max_tokens` (None: what the agent needs), at most `max_steps`
     long (None: what the task allows). `ranks` processes play `environments` episodes each at a time, kept as `pool` says, and train
@@ -56,10 +64,15 @@ class RlConfig:
     rounds: int = 2
     expand: bool = True
     probe: int = 0
-    curriculum: float = 1.0
+    solved_in: Path | None = None
+    dynamic: DynamicSettings = field(default_factory=DynamicSettings)
+    curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
     replay: int = 0
+    replay_probability: tuple[float, float] | None = None
     rewards: Mapping[str, float] = field(default_factory=dict)
     reward_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    judge: JudgeSettings = field(default_factory=JudgeSettings)
+    judge_api: ApiOptions = field(default_factory=ApiOptions)
     first: int = 20_000
     seeds: int = 1000
     temperature: float = 1.0
@@ -111,4 +124,10 @@ class RlConfig:
             raise ConfigError(f"algo: {self.algo.name} needs a teacher; set teacher to a checkpoint directory")
         if self.teacher is not None and not self.teacher.is_dir():
             raise ConfigError(f"teacher: {self.teacher} is no directory")
+        check_judge(self.judge, self.judge_api, "rewards name 'judge', which is its opinion" if "judge" in self.rewards else "")
+        if self.replay_probability is not None and not 0 <= self.replay_probability[0] < self.replay_probability[1] <= 1:
+            low, high = self.replay_probability
+            raise ConfigError(f"replay_probability is {low}, {high}; it must be two numbers from 0 to 1, the lower one first")
+        self.curriculum.check(self.group_size)
+        self.dynamic.check(self.group_size)
         self.alarms.check()

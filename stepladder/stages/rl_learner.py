@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,18 +10,24 @@ import numpy as np
 import torch
 from transformers import Qwen3VLForConditionalGeneration
 
-from stepladder.algos.algorithm import GroupCredit, ReplyScores, Scores
+from stepladder.algos.algorithm import GroupCredit, ReplyScores, Scores, reply_lengths
 from stepladder.algos.credit import IMITATION, Credit
+from stepladder.algos.explained import explained_variance
+from stepladder.algos.overlong import without_cut_off
+from stepladder.algos.sdpo import Sdpo
 from stepladder.algos.whitening import whitened
 from stepladder.config import ConfigError
 from stepladder.images import ImageStore
 from stepladder.interfaces import Agent
 from stepladder.models.attention import use_attention
-from stepladder.models.heads import ValueHead
+from stepladder.models.heads import ValueHead, own_trunk
 from stepladder.policies.decoder import banned_ids
 from stepladder.rewards.combine import WeightedReward
+from stepladder.rollout.perplexity import geometric_mean, worth_learning
 from stepladder.stages.local_policy import load_policy
 from stepladder.stages.rl_config import RlConfig
+from stepladder.stages.rl_stability import Stability
+from stepladder.stages.rl_teacher import Lesson, SelfTeacher, teacher_scorer
 from stepladder.train.batch import collate
 from stepladder.train.optimizer import Schedule
 from stepladder.train.sample import Sample, from_step, merge_turns, share_prompts
@@ -43,11 +49,7 @@ class Learner:
         self.algorithm = config.algo
         banned = banned_ids(self.model, self.renderer)
         self.reward = WeightedReward(config.rewards, config.reward_options) if config.rewards else None
-        critic = None
-        if "values" in self.algorithm.needs:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(config.seed)
-                critic = ValueHead(self.model.config.text_config.hidden_size)
+        critic = self._critic() if "values" in self.algorithm.needs else None
         self.trainer = Trainer(
             model=self.model,
             head=None,
@@ -61,19 +63,46 @@ class Learner:
             banned=banned,
         )
         self._scorers: dict[str, Scorer] = {}
-        if "values" in self.algorithm.needs:
+        #: The explained variance of the critic's answers in every update so far.
+        self.explained: list[float] = []
+        if critic is not None:
             self._scorers["values"] = self._scorer(self.model, critic)
         if "reference" in self.algorithm.needs:
             self._scorers["reference"] = self._scorer(load_policy(config.checkpoint, images)[0])
+        reference = self._scorers.get("reference")
+        self.stability = Stability(self.algorithm, self.model, None if reference is None else reference.model)
         if "teacher" in self.algorithm.needs:
-            assert config.teacher is not None
-            teacher, its = load_policy(config.teacher, images)
-            if not its.reads_alike(self.renderer):
-                raise ConfigError(
-                    f"teacher: {config.teacher} has another vocabulary or other visual tokens than {config.checkpoint}; "
-                    "its log-probabilities would be those of other tokens"
-                )
-            self._scorers["teacher"] = self._scorer(teacher)
+            self._scorers["teacher"] = self._checkpoint_teacher(images)
+        self.teacher = self._distributions(self.algorithm, images) if isinstance(self.algorithm, Sdpo) else None
+
+    def _checkpoint_teacher(self, images: ImageStore) -> Scorer:
+        config = self.config
+        assert config.teacher is not None
+        teacher, its = load_policy(config.teacher, images)
+        if not its.reads_alike(self.renderer):
+            raise ConfigError(
+                f"teacher: {config.teacher} has another vocabulary or other visual tokens than {config.checkpoint}; "
+                "its log-probabilities would be those of other tokens"
+            )
+        return self._scorer(teacher)
+
+    def _distributions(self, algorithm: Sdpo, images: ImageStore) -> SelfTeacher:
+        """Whoever teaches by whole distributions; a checkpoint that does need not be asked for log-probabilities, too."""
+        start = self._scorers.pop("teacher", None)
+        if algorithm.teacher == "trust-region":
+            start = self._scorers.get("reference") or self._scorer(load_policy(self.config.checkpoint, images)[0])
+        student = self._scorer(self.model)
+        return SelfTeacher(algorithm, student, teacher_scorer(algorithm, student, start), self.renderer, self.config.output)
+
+    def _critic(self) -> ValueHead:
+        kind = getattr(self.algorithm, "critic", "head")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            return ValueHead(
+                self.model.config.text_config.hidden_size,
+                shared=kind == "shared",
+                trunk=own_trunk(self.model) if kind == "separate" else None,
+            )
 
     def _scorer(self, model: Qwen3VLForConditionalGeneration, critic: ValueHead | None = None) -> Scorer:
         config, banned = self.config, banned_ids(model, self.renderer)
@@ -86,40 +115,95 @@ class Learner:
         terms = self.reward(group)
         return [replace(one, parts={**one.parts, **its}) for one, its in zip(group, terms, strict=True)]
 
+    def wants_again(self, trajectory: Trajectory) -> bool:
+        """Whether a past success may be learned again, by how probable its tokens are to the present policy."""
+        bounds = self.config.replay_probability
+        return bounds is None or worth_learning(self.probability(trajectory), bounds)
+
+    def probability(self, trajectory: Trajectory) -> float:
+        """The geometric mean of the probabilities that the present policy gives the sampled tokens of an episode, at the
+        temperature of sampling; NaN where none was sampled."""
+        lengths = reply_lengths(trajectory)
+        samples = [self._sample(trajectory, number, IMITATION) for number, length in enumerate(lengths) if length]
+        return geometric_mean(self._scorer(self.model).logprobs(samples))
+
     def learn(self, groups: Sequence[Group]) -> dict[str, float]:
         """One batch: `algorithm.updates` optimizer steps, to which every rank brings its groups. When no rank has anything to learn
         from, nothing changes, not even the optimizer's memory, and the answer is empty."""
-        samples = self._samples(groups)
+        credits = self._credits(groups)
+        figures = explained_variance(credits, self.trainer.sum_over_ranks) if "values" in self._scorers else {}
+        explained = list(figures.values())
+        update = self.trainer.step_count // self.algorithm.updates
+        turns, told = self._turns(groups, credits, update)
+        if self.teacher is not None:
+            told = self.trainer.sum_over_ranks(told)
+            figures |= {"divergence": told["divergence"] / max(1.0, told["tokens"]), "taught_tokens": told["tokens"]}
+        figures |= self._shares(groups)
+        samples = _shared(turns)
         if not self.trainer.sum_over_ranks({"n": float(sum(map(_teaches, samples)))})["n"]:
             return {}
         micro_batches = self._micro_batches(samples)
         if self.algorithm.updates > 1:
             for micro_batch in micro_batches:
                 micro_batch.old_logprobs = self.trainer.logprobs(micro_batch.batch)
-        update = self.trainer.step_count // self.algorithm.updates
-        self.trainer.weights = LossWeights(**self.algorithm.loss_weights(update))
-        metrics: dict[str, float] = {}
+        self.trainer.weights = LossWeights(**self.stability.weights(self.algorithm.loss_weights(update, self.explained)))
+        self.explained += explained
+        metrics = dict(figures)
         for _ in range(self.algorithm.updates):
             for name, value in self.trainer.step(micro_batches).items():
                 metrics[name] = metrics.get(name, 0.0) + value / self.algorithm.updates
-        return metrics
+        if self.teacher is not None:
+            self.teacher.updated()
+        return metrics | self.stability.updated(update + 1, metrics)
 
-    def _samples(self, groups: Sequence[Group]) -> list[Sample]:
+    def _shares(self, groups: Sequence[Group]) -> dict[str, float]:
+        shares = self.algorithm.shares(groups)
+        parts = {f"{name} {i}": value for name, pair in shares.items() for i, value in enumerate(pair)}
+        total = self.trainer.sum_over_ranks(parts) if parts else {}
+        return {name: total[f"{name} 0"] / max(1.0, total[f"{name} 1"]) for name in shares}
+
+    def state(self) -> dict[str, Any]:
+        """Everything that an exact continuation needs."""
+        teacher = {} if self.teacher is None else self.teacher.state()
+        return {**self.trainer.state(), **self.stability.state(), **teacher, "explained": list(self.explained)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where `state` was taken."""
+        self.trainer.load_state(state)
+        self.stability.load_state(state)
+        if self.teacher is not None:
+            self.teacher.load_state(state)
+        self.explained = list(state["explained"])
+
+    def _credits(self, groups: Sequence[Group]) -> list[GroupCredit]:
         credits: list[GroupCredit] = self.algorithm.credit(groups, self._scores(groups)) if groups else []
-        if self.algorithm.whiten:
-            credits = whitened(groups, credits, self.trainer.sum_over_ranks)
-        samples: list[Sample] = []
+        credits = without_cut_off(groups, credits) if self.algorithm.overlong_filter else credits
+        return whitened(groups, credits, self.trainer.sum_over_ranks) if self.algorithm.whiten else credits
+
+    def _turns(
+        self, groups: Sequence[Group], credits: Sequence[GroupCredit], update: int
+    ) -> tuple[list[list[list[Sample]]], dict[str, float]]:
+        """(a sample for each turn that is learned from, by group and trajectory; what a teacher measured)."""
+        turns: list[list[list[Sample]]] = []
+        lessons: list[Lesson] = []
+        places: list[tuple[list[Sample], int]] = []
         for group, group_credit in zip(groups, credits, strict=True):
-            of_group: list[Sample] = []
+            turns.append([])
             for trajectory, steps in zip(group, group_credit, strict=True):
-                turns = [
-                    self._sample(trajectory, number, credit)
-                    for number, credit in enumerate(steps)
-                    if credit.ce or credit.pg or credit.kl
-                ]
-                of_group += merge_turns(turns)
-            samples += share_prompts(of_group)
-        return samples
+                turns[-1].append([])
+                for number, credit in enumerate(steps):
+                    if credit.ce or credit.pg or credit.kl or credit.distill:
+                        sample = self._sample(trajectory, number, credit)
+                        turns[-1][-1].append(sample)
+                        if credit.distill:
+                            lessons.append(Lesson(trajectory.id, number, trajectory.steps[number], credit, sample))
+                            places.append((turns[-1][-1], len(turns[-1][-1]) - 1))
+        if self.teacher is None:
+            return turns, {}
+        samples, told = self.teacher.teach(lessons, update)
+        for (of_trajectory, place), sample in zip(places, samples, strict=True):
+            of_trajectory[place] = sample
+        return turns, told
 
     def _sample(self, trajectory: Trajectory, number: int, credit: Credit) -> Sample:
         key = f"{trajectory.id}/{number}"
@@ -142,10 +226,19 @@ class Learner:
         return _by_trajectory(members, found)
 
 
+def _shared(turns: Sequence[Sequence[Sequence[Sample]]]) -> list[Sample]:
+    """Samples in which what turns and members of a group have in common stands once."""
+    return [sample for group in turns for sample in share_prompts([one for trajectory in group for one in merge_turns(trajectory)])]
+
+
 def _teaches(sample: Sample) -> bool:
     """Whether a sample has a gradient: advantages of 0 alone have none."""
-    values, kinds = np.isfinite(sample.field("returns")), sample.field("w_ce").any() or sample.field("w_kl").any()
-    return bool(kinds or values.any() or (sample.field("w_pg") * sample.field("advantages")).any())
+    values = np.isfinite(sample.field("returns"))
+    return bool(
+        any(sample.field(name).any() for name in ("w_ce", "w_kl", "w_distill"))
+        or values.any()
+        or (sample.field("w_pg") * sample.field("advantages")).any()
+    )
 
 
 def _by_trajectory(members: Sequence[Trajectory], found: dict[str, Any]) -> Scores:

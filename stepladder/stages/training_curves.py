@@ -10,6 +10,7 @@ from typing import Any
 from stepladder.report import Curve
 from stepladder.report.words import readable
 from stepladder.run import read_metrics
+from stepladder.stages.training_domains import measured
 
 Record = Mapping[str, Any]
 Points = list[tuple[float, float]]
@@ -74,7 +75,12 @@ def _number(turn: Path) -> int:
 def _rl(records: Sequence[Record]) -> list[Curve]:
     updates = [record for record in records if record["phase"] == "rl"]
     terms = dict.fromkeys(name for record in updates for name in record if name.startswith("term/"))
-    charts = [*RL_CHARTS[:1], ("Terms of the reward", {name: name.removeprefix("term/") for name in terms}, False), *RL_CHARTS[1:]]
+    domains = [
+        (title, {name: domain for record in updates for domain, name in measured(record, figure).items()}, True)
+        for title, figure in (("Task reward by domain", "reward"), ("Success by domain", "success"))
+    ]
+    of_terms = ("Terms of the reward", {name: name.removeprefix("term/") for name in terms}, False)
+    charts = [*RL_CHARTS[:1], *domains, of_terms, *RL_CHARTS[1:]]
     return [_curve(title, "update", updates, names, shares) for title, names, shares in charts]
 
 

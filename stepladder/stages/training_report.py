@@ -20,6 +20,7 @@ from stepladder.report.words import counted, duration, percent, readable
 from stepladder.run import flatten, read_metrics, read_phases
 from stepladder.stages.evaluate import about
 from stepladder.stages.training_curves import curves_of, held_out_scores, turns_of
+from stepladder.stages.training_domains import domains_of
 from stepladder.stats import success_rate
 from stepladder.store import TrajectoryStore
 from stepladder.types import Trajectory
@@ -69,6 +70,7 @@ def write(directory: Path) -> Path:
             about=_about(directory, config),
             images=images,
             validation=validation,
+            domains=domains_of(records) if kind == "rl" else (),
             alarms=alarms,
             settings=_changed(config, _object(directory / "defaults.json")),
         ),

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from stepladder.models.renderer import Renderer
-from stepladder.train.sample import ROW, TOKEN_FIELDS, Sample
+from stepladder.train.sample import ROW, TOKEN_FIELDS, Sample, joined
 from stepladder.types import FloatArray, ImageRef, IntArray
 
 
@@ -32,9 +32,9 @@ class Batch:
     tokens attend to all that stand before them. For trained token n: `source` int64[N] indexes the flattened [R * S] states that
     predict it, `targets` int64[N], and `token_fields`, float32[N] each, are the fields of `sample.TOKEN_FIELDS` ("looks_at" as a
     column of the row); `reply_lengths` int64[replies] count the trained tokens of one reply after another, so that the N tokens
-    fall into replies; `pixel_values` and `grid` of the distinct pictures, and `visual_index` int64[V] that puts their visual tokens
-    in reading order (None: they are in reading order as they are). `images` are the distinct pictures, and `order` says which of
-    the samples given stands first, second, ...
+    fall into replies; `teacher` float32[2, K, N] holds `Sample.teacher` (None without any); `pixel_values` and `grid` of the
+    distinct pictures, and `visual_index` int64[V] that puts their visual tokens in reading order (None: they are in reading order
+    as they are). `images` are the distinct pictures, and `order` says which of the samples given stands first, second, ...
     """
 
     tokens: Tensor
@@ -47,6 +47,7 @@ class Batch:
     targets: Tensor
     token_fields: dict[str, Tensor]
     reply_lengths: Tensor
+    teacher: Tensor | None
     images: tuple[ImageRef, ...]
     pixel_values: Tensor | None
     grid: Tensor | None
@@ -127,6 +128,7 @@ def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) 
     image_mask = np.zeros(shape, dtype=bool)
     source, targets, reply_lengths = [], [], []
     fields: list[FloatArray] = []
+    teachers: list[FloatArray] = []
     pictures: list[ImageRef] = []
     for r, row in enumerate(rows):
         start = 0
@@ -145,6 +147,7 @@ def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) 
             values = sample.fields[:, trained]
             values[ROW["looks_at"]] = _columns(sample, values[ROW["looks_at"]], start)
             fields.append(values)
+            teachers.append(sample.distributions[:, :, np.cumsum(sample.turns >= 0)[trained] - 1])
             start = end
     distinct = tuple(dict.fromkeys(pictures))
     pixel_values, grid = renderer.pixels(distinct) if distinct else (None, None)
@@ -159,6 +162,7 @@ def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) 
         targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
         token_fields=dict(zip(TOKEN_FIELDS, torch.from_numpy(np.concatenate(fields, axis=1)), strict=True)),
         reply_lengths=torch.from_numpy(np.concatenate(reply_lengths)),
+        teacher=None if (teacher := joined(teachers)) is None else torch.from_numpy(teacher),
         images=distinct,
         pixel_values=pixel_values,
         grid=grid,
@@ -182,6 +186,7 @@ def pictures_only(images: Sequence[ImageRef], renderer: Renderer) -> Batch:
         targets=nothing,
         token_fields={name: torch.zeros(0) for name in TOKEN_FIELDS},
         reply_lengths=nothing,
+        teacher=None,
         images=tuple(images),
         pixel_values=pixel_values,
         grid=grid,

@@ -31,11 +31,12 @@ from stepladder.interfaces import Agent
 from stepladder.models.renderer import Renderer, Spans
 from stepladder.types import FloatArray, ImageRef, IntArray, Message, Step, Task
 
-#: The rows of `Sample.fields`, with the value that says "nothing here"; the first three are weights of losses.
+#: The rows of `Sample.fields`, with the value that says "nothing here"; the first four are weights of losses.
 TOKEN_FIELDS: dict[str, float] = {
     "w_ce": 0.0,
     "w_pg": 0.0,
     "w_kl": 0.0,
+    "w_distill": 0.0,
     "logprobs": np.nan,
     "advantages": 0.0,
     "ref_logprobs": np.nan,
@@ -44,7 +45,7 @@ TOKEN_FIELDS: dict[str, float] = {
     "looks_at": np.nan,
 }
 ROW = {name: row for row, name in enumerate(TOKEN_FIELDS)}
-_WEIGHTS = 3
+_WEIGHTS = 4
 _NOTHING = np.array(list(TOKEN_FIELDS.values()), dtype=np.float32)[:, None]
 
 
@@ -54,10 +55,13 @@ class Sample:
     for none), turns int32[T] (number of the reply that the token belongs to, -1 for none), the pictures and the spans of their
     placeholders, and a key that says where the sample came from.
 
-    `fields` float32[F, T] has a row for each name in TOKEN_FIELDS: the weights `w_ce`, `w_pg`, `w_kl` of the token in the three
-    losses; `logprobs` of the behaviour policy; `advantages`; `ref_logprobs` of the reference or teacher; `values` as the critic saw
-    them before the update, and their `returns`; `looks_at`, for the digits of a place that is clicked, the visual token in which
-    the place lies, counted over all pictures (NaN where there is none)."""
+    `fields` float32[F, T] has a row for each name in TOKEN_FIELDS: the weights `w_ce`, `w_pg`, `w_kl`, `w_distill` of the token in
+    the losses; `logprobs` of the behaviour policy; `advantages`; `ref_logprobs` of the reference or teacher; `values` as the critic
+    saw them before the update, and their `returns`; `looks_at`, for the digits of a place that is clicked, the visual token in
+    which the place lies, counted over all pictures (NaN where there is none).
+
+    `teacher` float32[2, K, R] holds, for the R tokens of replies, ids of K tokens that the student found likely in their place and
+    a teacher's log-probabilities of these (NaN where there is no teacher; K is 0 where there is none at all)."""
 
     tokens: IntArray
     positions: npt.NDArray[np.int64]
@@ -68,6 +72,7 @@ class Sample:
     images: tuple[ImageRef, ...] = ()
     spans: Spans = ()
     key: str = ""
+    teacher: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -75,6 +80,15 @@ class Sample:
     def field(self, name: str) -> FloatArray:
         """float32[T]: one row of `fields`."""
         return self.fields[ROW[name]]
+
+    @property
+    def distributions(self) -> FloatArray:
+        """float32[2, K, R]: `teacher`, of no tokens where there is none."""
+        return np.empty((2, 0, self.replied(len(self))), dtype=np.float32) if self.teacher is None else self.teacher
+
+    def replied(self, end: int) -> int:
+        """How many of the first `end` tokens belong to replies."""
+        return int((self.turns[:end] >= 0).sum())
 
     @functools.cached_property
     def trained(self) -> npt.NDArray[np.bool_]:
@@ -251,6 +265,7 @@ def share_prefix(samples: Sequence[Sample]) -> Sample:
         previous=np.concatenate([p.previous for p in pieces]),
         turns=np.concatenate([p.turns for p in pieces]),
         fields=np.concatenate([p.fields for p in pieces], axis=1),
+        teacher=joined([p.distributions for p in pieces]),
         images=first.images,
         spans=trunk_spans,
         key=first.key,
@@ -271,8 +286,9 @@ def _take_in(sample: Sample, last: Sample) -> Sample:
     """`sample` with the credit of `last` on the tokens that they share."""
     length, replies = len(last), int(last.turns.max(initial=-1)) + 1
     fields = np.concatenate([last.fields, sample.fields[:, length:]], axis=1)
+    teacher = joined([last.distributions, sample.distributions[:, :, sample.replied(length) :]])
     turns = np.concatenate([last.turns, np.where(sample.turns >= 0, sample.turns + replies, -1)[length:]]).astype(np.int32)
-    return replace(sample, turns=turns, fields=fields)
+    return replace(sample, turns=turns, fields=fields, teacher=teacher)
 
 
 def _slice(sample: Sample, start: int, end: int, segment: int, offset: int, replies: int = 0) -> Sample:
@@ -286,7 +302,22 @@ def _slice(sample: Sample, start: int, end: int, segment: int, offset: int, repl
         previous=(sample.previous[start:end] - start + offset).astype(np.int32),
         turns=np.where(turns >= 0, turns + replies, -1).astype(np.int32),
         fields=sample.fields[:, start:end],
+        teacher=sample.distributions[:, :, sample.replied(start) : sample.replied(end)],
     )
+
+
+def joined(teachers: Sequence[FloatArray]) -> FloatArray | None:
+    """`Sample.teacher` of tokens one after another, with as many likely tokens as the longest list has; None without any."""
+    most = max(one.shape[1] for one in teachers)
+    if not most:
+        return None
+    filled = [np.pad(one, ((0, 0), (0, most - one.shape[1]), (0, 0)), constant_values=np.nan) for one in teachers]
+    return np.concatenate(filled, axis=2)
+
+
+def taught(sample: Sample, ids: IntArray, logprobs: FloatArray) -> Sample:
+    """A sample of one reply with what a teacher says of it: `ids` int32[C, K] and `logprobs` float32[C, K] for its tokens."""
+    return replace(sample, teacher=np.stack([ids.T.astype(np.float32), logprobs.T]))
 
 
 def _common_prefix(samples: Sequence[Sample]) -> int:

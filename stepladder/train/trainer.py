@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from transformers import Qwen3VLForConditionalGeneration
 
+from stepladder.algos.distillation import closed, distillation_divergence
 from stepladder.algos.objective import COUNTS, PolicyObjective, SampledTokens, policy_terms
 from stepladder.algos.ops import MAXIMA, entropy
 from stepladder.models.attention import NAME as ATTENTION
@@ -32,7 +33,7 @@ from stepladder.models.vision import encode_images
 from stepladder.train.batch import Batch
 from stepladder.train.optimizer import OptimizerConfig, Schedule, build_optimizers, set_rate
 from stepladder.train.pointing import pointing_loss
-from stepladder.train.scoring import predicting_states
+from stepladder.train.scoring import critic_values, predicting_states
 
 
 @dataclass
@@ -63,9 +64,10 @@ class MicroBatch:
         return counts
 
     def _counts_of_replies(self) -> dict[str, float]:
-        """Trained tokens, and replies that have any, with policy-gradient weight, with KL weight and with returns."""
+        """Trained tokens, and replies that have any, with policy-gradient weight, with KL weight, with a teacher, with returns."""
         field, counts = self.batch.field, {}
-        for name, mask in (("pg", field("w_pg") != 0), ("kl", field("w_kl") != 0), ("value", field("returns").isfinite())):
+        weighted = [(name, field(f"w_{name}") != 0) for name in ("pg", "kl", "distill")]
+        for name, mask in (*weighted, ("value", field("returns").isfinite())):
             any_at_all = bool(mask.any())
             counts[f"{name}_tokens"] = float(mask.sum())
             counts[f"{name}_replies"] = float(self.batch.by_reply(mask, False).any(-1).sum()) if any_at_all else 0.0
@@ -74,13 +76,14 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms: `ce`, `pg` and `kl` on reply tokens, each times the token's own weight; `entropy` is rewarded; `value`
-    of the critic; `pointing` of attention to what is clicked (`train.pointing`); `word`, `letters` and `centre` of the perception
-    head."""
+    """Weights of the terms: `ce`, `pg`, `kl` and `distill` on reply tokens, each times the token's own weight; `entropy` is
+    rewarded; `value` of the critic; `pointing` of attention to what is clicked (`train.pointing`); `word`, `letters` and `centre`
+    of the perception head."""
 
     ce: float = 1.0
     pg: float = 1.0
     kl: float = 1.0
+    distill: float = 1.0
     entropy: float = 0.0
     value: float = 0.5
     pointing: float = 0.0
@@ -201,8 +204,12 @@ class Trainer:
             raise ValueError("the samples have policy-gradient weights; the trainer needs an objective for them")
         with torch.set_grad_enabled(self.weights.entropy != 0):
             entropies = entropy(logits)
-        values = None if self.critic is None else self.critic(states)
-        terms, metrics = policy_terms(self.objective, self._sampled(micro_batch, logprobs, entropies, values), counts)
+        values = None if self.critic is None else critic_values(self.critic, batch, visual, states, self.autocast)
+        sampled = self._sampled(micro_batch, logprobs, entropies, values)
+        if batch.teacher is not None and counts["distill_tokens"]:
+            divergence = teacher_divergence(logits, batch.teacher, batch.field("w_distill") != 0, self.objective)
+            sampled.divergence = batch.by_reply(divergence)
+        terms, metrics = policy_terms(self.objective, sampled, counts)
         return losses | terms, metrics
 
     def _sampled(self, micro_batch: MicroBatch, logprobs: Tensor, entropies: Tensor, values: Tensor | None) -> SampledTokens:
@@ -217,6 +224,7 @@ class Trainer:
             returns=rows(field("returns"), torch.nan),
             w_pg=rows(field("w_pg")),
             w_kl=rows(field("w_kl")),
+            w_distill=rows(field("w_distill")),
             values=None if values is None else rows(values),
             entropy=rows(entropies),
         )
@@ -312,6 +320,17 @@ class Trainer:
             self.critic.load_state_dict(state["critic"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+
+
+def teacher_divergence(logits: Tensor, teacher: Tensor, mask: Tensor, objective: PolicyObjective) -> Tensor:
+    """Divergence float[N] of the softmax of `logits` float[N, V] from what a teacher said of some tokens, `Batch.teacher`
+    float32[2, K, N], where `mask` bool[N] is set; 0 elsewhere."""
+    ids, logprobs = teacher[0].T[mask].long(), teacher[1].T[mask]
+    student = logits[mask].log_softmax(-1).gather(-1, ids)
+    if ids.shape[-1] < logits.shape[-1]:
+        student, logprobs = closed(student, objective.tail), closed(logprobs, objective.tail)
+    found = distillation_divergence(student, logprobs, objective.alpha)
+    return logits.new_zeros(len(mask)).masked_scatter(mask, found.to(logits.dtype))
 
 
 def _joined(name: str, values: Sequence[float]) -> float:

@@ -136,7 +136,9 @@ class Api:
         texts = self.token_texts(run, store)
         name = record.get("group", "")
         advantage = listing.group_advantage(run, store, name, identifier) if isinstance(name, str) else None
-        page = trajectory_page.page(record, lambda digest: picture_address(run.id, digest), texts.get, advantage)
+        lessons, complete = run.lessons(store, str(record.get("id", "")), len(trajectory_page.objects(record, "steps")))
+        page = trajectory_page.page(record, lambda digest: picture_address(run.id, digest), texts.get, advantage, lessons)
+        page["lessons"]["complete"] = complete
         return {"run": run.id, "store": store, **page}
 
     def _compare(self, query: Mapping[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stepladder.viewer.lessons import NAME
 from stepladder.viewer.tails import parsed
 
 #: Files that make a directory a run or a part of one.
@@ -25,11 +26,13 @@ _INDEX_START = b'{"stepladder_index"'
 @dataclass
 class Contents:
     """Of a run: `stores` maps the name of a store (its path below the run, without ".jsonl") to its file, `parts` the path of every
-    directory with a run's files to it ("" is the run itself), `images` are the directories of pictures."""
+    directory with a run's files to it ("" is the run itself), `images` are the directories of pictures, `lessons` maps the path of
+    a directory to what self-distillation has written there."""
 
     stores: dict[str, Path] = field(default_factory=dict)
     parts: dict[str, Path] = field(default_factory=dict)
     images: list[Path] = field(default_factory=list)
+    lessons: dict[str, list[Path]] = field(default_factory=dict)
 
 
 def contents(run: Path, known: dict[Path, bool] | None = None) -> Contents:
@@ -50,7 +53,9 @@ def contents(run: Path, known: dict[Path, bool] | None = None) -> Contents:
         )
         for file in sorted(files):
             path = here / file
-            if file.endswith(".jsonl") and file not in _OTHER and not path.is_symlink() and _is_store(path, known):
+            if NAME.fullmatch(file):
+                found.lessons.setdefault(name, []).append(path)
+            elif file.endswith(".jsonl") and file not in _OTHER and not path.is_symlink() and _is_store(path, known):
                 found.stores[f"{name}/{path.stem}".removeprefix("/")] = path
         if any(file in RUN_FILES or file == "alarms.jsonl" for file in files):
             found.parts[name] = here

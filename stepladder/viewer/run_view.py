@@ -12,6 +12,7 @@ from typing import Any
 from stepladder.store import StoreError
 from stepladder.viewer.directory import Contents, contents, inside
 from stepladder.viewer.index import RunIndex
+from stepladder.viewer.lessons import Lessons
 from stepladder.viewer.metrics import Metrics, Series
 from stepladder.viewer.tails import Tail, parsed, read_object
 
@@ -36,10 +37,12 @@ class RunView:
         self._metrics: dict[str, Metrics] = {}
         self._alarm_tails: dict[str, Tail] = {}
         self._alarms: dict[str, list[dict[str, Any]]] = {}
+        self._lessons: dict[str, Lessons] = {}
         self._lock = threading.RLock()
 
     def refresh(self, seconds: float = 1.0) -> bool:
         """Take up what has been written since the last look, for about so many seconds; whether everything was."""
+        until = time.monotonic() + seconds
         with self._lock:
             if time.monotonic() - self._looked > _LOOK_AROUND:
                 self.contents = contents(self.directory, self._known)
@@ -51,7 +54,10 @@ class RunView:
                     anew, records = tail.read()
                     kept = [] if anew else self._alarms.get(part, [])
                     self._alarms[part] = kept + [_alarm(record, part) for record in records]
-            return self.index.refresh(self.contents.stores, seconds)
+            complete = self.index.refresh(self.contents.stores, seconds)
+            for part, paths in self.contents.lessons.items():
+                complete = self._lessons.setdefault(part, Lessons()).refresh(paths, until) and complete
+            return complete
 
     # ----------------------------------------------------------------------------------------------------------- its files
 
@@ -72,6 +78,14 @@ class RunView:
         if record is None:
             raise StoreError(f"{path}: bytes {offset} to {offset + length} are no trajectory")
         return record
+
+    def lessons(self, store: str, identifier: str, steps: int) -> tuple[dict[int, dict[str, Any]], bool]:
+        """(what was told of the first `steps` steps of a trajectory, see `Lessons.of`; whether all files beside its store are
+        known)."""
+        part = store.rpartition("/")[0]
+        with self._lock:
+            found = self._lessons.get(part) if part in self.contents.lessons else None
+        return ({}, True) if found is None else (found.of(identifier, steps), found.complete)
 
     def store_number(self, store: str) -> int:
         """Raises Missing, which names the stores that there are."""

@@ -11,21 +11,34 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stepladder.codec import decode_array
+from stepladder.viewer.lessons import update_of
 from stepladder.viewer.run_view import Missing
 
 #: The text of a token by its id; None where it is not known.
 TokenText = Callable[[int], str | None]
 #: Address of a picture by its SHA-256.
 PictureAddress = Callable[[str], str]
+#: Whole numbers beyond this are of no array.
+_LARGEST = 1 << 64
 _TREE_FIELDS = ("role", "name", "value")
-#: Entries of a step's `extra` that say something of every token.
-_OF_TOKENS = ("entropies", "advantages")
+#: The entry of a step's `extra` that says something of every token.
+_OF_TOKENS = ("advantages",)
 
 
-def page(record: Mapping[str, Any], address: PictureAddress, text_of: TokenText, advantage: float | None) -> dict[str, Any]:
+def page(
+    record: Mapping[str, Any],
+    address: PictureAddress,
+    text_of: TokenText,
+    advantage: float | None,
+    lessons: Mapping[int, Mapping[str, Any]],
+) -> dict[str, Any]:
     """What /api/runs/{run}/trajectories/{store}/{id} answers, apart from what other trajectories decide (its neighbours, those from
-    the same start). `advantage` is that of the whole trajectory within its group."""
-    steps = [_step(number, step, address, text_of, advantage) for number, step in enumerate(objects(record, "steps"))]
+    the same start). `advantage` is that of the whole trajectory within its group, `lessons` what self-distillation told of steps,
+    by their numbers (`stepladder.viewer.lessons`)."""
+    steps = [
+        _step(number, step, address, text_of, advantage, lessons.get(number))
+        for number, step in enumerate(objects(record, "steps"))
+    ]
     logged = [step.pop("logged") for step in steps]
     final = record.get("final")
     return {
@@ -43,6 +56,7 @@ def page(record: Mapping[str, Any], address: PictureAddress, text_of: TokenText,
         "extra": record.get("extra", {}),
         "advantage": advantage,
         "advantage_kind": "logged" if any(logged) else None if advantage is None else "group-normalised",
+        "lessons": _lessons(steps),
         "steps": steps,
         "final": _observation(final, address) if isinstance(final, dict) else None,
     }
@@ -85,13 +99,19 @@ def objects(record: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def _step(
-    number: int, step: Mapping[str, Any], address: PictureAddress, text_of: TokenText, advantage: float | None
+    number: int,
+    step: Mapping[str, Any],
+    address: PictureAddress,
+    text_of: TokenText,
+    advantage: float | None,
+    lesson: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     prompt, completion = step.get("prompt"), step.get("completion")
     said: Mapping[str, Any] = completion if isinstance(completion, dict) else {}
     kept = step.get("extra")
     extra: Mapping[str, Any] = kept if isinstance(kept, dict) else {}
     action = step.get("action")
+    divergence = None if lesson is None else numbers(lesson.get("divergence"))
     return {
         "number": number,
         "observation": _observation(step.get("observation"), address),
@@ -102,7 +122,8 @@ def _step(
         "version": said.get("version", 0) if said else None,
         "error": step.get("error"),
         "prompt": _prompt(prompt, address) if isinstance(prompt, dict) else None,
-        "tokens": _tokens(said, extra, text_of, advantage),
+        "tokens": _tokens(said, extra, text_of, advantage, divergence),
+        "lesson": None if lesson is None else _lesson(lesson, divergence, address),
         "seconds": step.get("seconds", {}),
         "usage": said.get("usage", {}),
         "imitated": step.get("imitated", "reply"),
@@ -144,15 +165,19 @@ def _prompt(prompt: Mapping[str, Any], address: PictureAddress) -> dict[str, Any
 
 
 def _tokens(
-    said: Mapping[str, Any], extra: Mapping[str, Any], text_of: TokenText, advantage: float | None
+    said: Mapping[str, Any],
+    extra: Mapping[str, Any],
+    text_of: TokenText,
+    advantage: float | None,
+    divergence: Sequence[float] | None,
 ) -> list[dict[str, Any]] | None:
-    """The tokens of a reply, with what is known of each: entropies and advantages stand in the step's `extra` where a trainer has
-    kept them, one a token."""
+    """The tokens of a reply, with what is known of each: advantages stand in the step's `extra` where a trainer has kept them, one
+    a token; the divergence, in nats, is that from who taught the step."""
     ids = numbers(said.get("tokens"))
     if ids is None:
         return None
-    logprobs = numbers(said.get("logprobs"))
-    entropies, advantages = numbers(extra.get("entropies")), numbers(extra.get("advantages"))
+    logprobs, entropies = numbers(said.get("logprobs")), numbers(said.get("entropies"))
+    advantages = numbers(extra.get("advantages"))
     return [
         {
             "id": int(token),
@@ -160,9 +185,40 @@ def _tokens(
             "logprob": _at(logprobs, place),
             "entropy": _at(entropies, place),
             "advantage": advantage if advantages is None else _at(advantages, place),
+            "divergence": _at(divergence, place),
         }
         for place, token in enumerate(ids)
     ]
+
+
+def _lesson(lesson: Mapping[str, Any], divergence: Sequence[float] | None, address: PictureAddress) -> dict[str, Any]:
+    """What the teacher of a step was told, in order, and the mean divergence of the reply's tokens from it, in nats."""
+    told = lesson.get("told")
+    parts: list[dict[str, Any]] = []
+    for part in told if isinstance(told, list) else []:
+        digest = part.get("image") if isinstance(part, dict) else None
+        parts.append({"image": address(digest)} if isinstance(digest, str) else {"text": str(part)})
+    known = [value for value in divergence or () if math.isfinite(value)]
+    return {
+        "update": update_of(lesson),
+        "told": parts,
+        "divergence": sum(known) / len(known) if known else None,
+        "largest": max(known, default=None),
+        "tokens": len(divergence or ()),
+    }
+
+
+def _lessons(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How many steps were taught, which of them was furthest from its teacher (None where all are alike to it), and the largest
+    divergence of a token."""
+    lessons = [step["lesson"] for step in steps if step["lesson"] is not None]
+    means = {step["number"]: step["lesson"]["divergence"] or 0.0 for step in steps if step["lesson"] is not None}
+    furthest = max(means, key=lambda number: means[number], default=None)
+    return {
+        "steps": len(lessons),
+        "furthest": furthest if furthest is not None and means[furthest] > 0 else None,
+        "largest": max((lesson["largest"] for lesson in lessons if lesson["largest"] is not None), default=None),
+    }
 
 
 def numbers(value: Any) -> Sequence[float] | None:
@@ -172,7 +228,8 @@ def numbers(value: Any) -> Sequence[float] | None:
             return list(decode_array(value).tolist())
         except ValueError:
             return None
-    if isinstance(value, list) and all(isinstance(one, (int, float)) for one in value):
+    # A whole number may be so large that no float holds it.
+    if isinstance(value, list) and all(isinstance(one, float) or (isinstance(one, int) and abs(one) < _LARGEST) for one in value):
         return value
     return None
 

@@ -1,13 +1,20 @@
-// A film strip: small screens of all steps in a row, each with the place and the kind of its action.
+// A film strip: small screens of all steps in a row, each with the place and the kind of its action, and how far it was from its
+// teacher.
 
 import { picture } from "./api.js";
 import { describeStep, hasPlace, sign } from "./actions.js";
 import { make } from "./dom.js";
 import { outcomeWords } from "./format.js";
+import { apartWords, gauge } from "./lessons.js";
 
 // `onChoose(index)`; the index after the last step is the screen at the end.
 export function filmStrip(trajectory, onChoose) {
-  const items = trajectory.steps.map((step, i) => frame(step.observation.screenshot, step, i, onChoose));
+  const items = trajectory.steps.map((step, i) => {
+    const item = frame(step.observation.screenshot, step, i, onChoose, "", apartWords(trajectory, i));
+    const apart = gauge(trajectory, i);
+    if (apart) item.append(apart);
+    return item;
+  });
   const ending = trajectory.final?.screenshot
     ? frame(trajectory.final.screenshot, null, items.length, onChoose, outcomeWords(trajectory.reward))
     : null;
@@ -45,16 +52,17 @@ export function thumbnail(screenshot, actions = [], alt = "") {
   return make("span", { class: `thumb${screenshot.height > screenshot.width ? " tall" : ""}` }, image, spots);
 }
 
-function frame(screenshot, step, index, onChoose, words = "") {
+function frame(screenshot, step, index, onChoose, words = "", remark = "") {
   const caption = step ? describeStep(step, 24) : words;
+  const remarks = remark ? `; ${remark}` : "";
   const actions = step?.actions ?? [];
   return make(
     "button",
     {
       type: "button",
       class: `film-frame${step?.error ? " failed" : ""}${step?.person ? " person" : ""}`,
-      title: `${step ? `${index + 1}. ` : ""}${caption}`,
-      "aria-label": `${step ? `Step ${index + 1}` : "End"}: ${caption}`,
+      title: `${step ? `${index + 1}. ` : ""}${caption}${remarks}`,
+      "aria-label": `${step ? `Step ${index + 1}` : "End"}: ${caption}${remarks}`,
       on: { click: () => onChoose(index) },
     },
     thumbnail(screenshot, actions),

@@ -10,7 +10,7 @@ import { comparePath, compareMarked, isMarked, sideName, toggle, watchMarks } fr
 import { toast } from "./notices.js";
 import { go, groupPath, keep, link, pagePath, trajectoryPath } from "./router.js";
 import { Screen } from "./screen.js";
-import { StepPanel, TABS } from "./step_panel.js";
+import { StepPanel, tabsOf } from "./step_panel.js";
 
 const PLAY_MILLISECONDS = 900;
 
@@ -288,7 +288,7 @@ class TrajectoryView {
       { keys: ["z"], label: "actual size", run: () => this.toggleSize() },
       { keys: ["x"], label: "mark for comparison", run: () => this.#toggleMark() },
       { keys: ["c"], label: "compare what is marked", run: compareMarked },
-      ...TABS.map(([name, words], i) => ({
+      ...tabsOf(this.trajectory).map(([name, words], i) => ({
         keys: [String(i + 1)],
         label: words.toLowerCase(),
         run: () => this.panel.choose(name),

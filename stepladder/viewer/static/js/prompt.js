@@ -22,14 +22,15 @@ export function promptView(prompt) {
   );
 }
 
-function messageView(message) {
+// `message`: {role, parts, title}; `title` stands in place of the role, `alt` says what its pictures are.
+export function messageView(message, alt = "Picture of the prompt") {
   const length = message.parts.reduce((whole, part) => whole + (part.text?.length ?? 0), 0);
   const content = make(
     "div",
     { class: "content" },
-    message.parts.map((part) => (part.image ? pictureView(part) : make("span", { text: part.text ?? "" }))),
+    message.parts.map((part) => (part.image ? pictureView(part, alt) : make("span", { text: part.text ?? "" }))),
   );
-  const section = make("section", { class: `message ${message.role}` }, make("h3", { text: message.role }), content);
+  const section = make("section", { class: `message ${message.role}` }, make("h3", { text: message.title ?? message.role }), content);
   if (length > LONG) section.append(fold(content, length));
   return section;
 }
@@ -51,13 +52,13 @@ function fold(content, length) {
   return button;
 }
 
-function pictureView(part) {
+function pictureView(part, alt) {
   const address = picture(part.image);
   const image = make("img", {
     src: address,
     loading: "lazy",
     decoding: "async",
-    alt: "Picture of the prompt",
+    alt,
     width: part.width,
     height: part.height,
   });

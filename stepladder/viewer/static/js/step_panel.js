@@ -1,16 +1,18 @@
-// Beside the screenshot: what was done and thought in a step, and behind tabs its reply, prompt, tree, times and the episode.
+// Beside the screenshot: what was done and thought in a step, and behind tabs its reply, prompt, tree, times, the episode
+// and what its teacher was told.
 
 import { get, runPath } from "./api.js";
 import { describe, describeStep, hasPlace } from "./actions.js";
 import { make, replace } from "./dom.js";
 import { count, number, outcomeClass, outcomeWords, seconds, statusWords } from "./format.js";
+import { hasLessons, isFurthest, lessonView } from "./lessons.js";
 import { jsonText, rewardTerms, timing } from "./measures.js";
 import { failure, loading } from "./notices.js";
 import { promptView } from "./prompt.js";
 import { tokenView } from "./tokens.js";
 import { Tree, describeElement, elementAt, readTree } from "./tree.js";
 
-export const TABS = [
+const TABS = [
   ["reply", "Reply"],
   ["prompt", "Prompt"],
   ["tree", "Tree"],
@@ -18,18 +20,24 @@ export const TABS = [
   ["episode", "Episode"],
 ];
 
+// The tabs that a trajectory has.
+export function tabsOf(trajectory) {
+  return hasLessons(trajectory) ? [...TABS, ["feedback", "Feedback"]] : TABS;
+}
+
 // `onTree(elements | null)` gets the tree of the shown screen, `onHover(index | null)` the element pointed at in it,
 // `onChoose(step)` the step chosen in the times, `onTab(name)` the tab.
 export class StepPanel {
   constructor(run, trajectory, { onTree, onHover, onChoose, onTab, tab }) {
     Object.assign(this, { run, trajectory, onTree, onChoose, onTab });
-    this.tab = TABS.some(([name]) => name === tab) ? tab : "reply";
+    this.names = tabsOf(trajectory).map(([name]) => name);
+    this.tab = this.names.includes(tab) ? tab : "reply";
     this.tree = new Tree(onHover);
     this.elements = null;
     this.treeError = null;
     this.turn = 0;
     this.head = make("div", { class: "step-head", "aria-live": "polite" });
-    this.tabs = TABS.map(([name, title]) =>
+    this.tabs = tabsOf(trajectory).map(([name, title]) =>
       make("button", {
         type: "button",
         role: "tab",
@@ -77,9 +85,9 @@ export class StepPanel {
     if (!by) return;
     event.preventDefault();
     event.stopPropagation();
-    const at = TABS.findIndex(([name]) => name === this.tab);
-    const next = (at + by + TABS.length) % TABS.length;
-    this.choose(TABS[next][0]);
+    const { length } = this.names;
+    const next = (this.names.indexOf(this.tab) + by + length) % length;
+    this.choose(this.names[next]);
     this.tabs[next].focus();
   }
 
@@ -105,6 +113,7 @@ export class StepPanel {
         step.imitated && step.imitated !== "reply"
           ? make("span", { class: "badge", text: step.imitated === "nothing" ? "not learned from" : "thought learned from" })
           : null,
+        isFurthest(trajectory, index) ? make("span", { class: "badge apart", text: "furthest from its teacher" }) : null,
       ),
       make("h2", { class: `did${step.actions?.length ? "" : " bad"}`, text: title }),
       more,
@@ -169,7 +178,7 @@ export class StepPanel {
 
   #draw() {
     this.tabs.forEach((tab, i) => {
-      const selected = TABS[i][0] === this.tab;
+      const selected = this.names[i] === this.tab;
       tab.setAttribute("aria-selected", String(selected));
       tab.setAttribute("tabindex", selected ? "0" : "-1");
     });
@@ -180,6 +189,7 @@ export class StepPanel {
       tree: () => this.#treeTab(),
       timing: () => timing(this.trajectory.steps, this.index, this.onChoose),
       episode: () => this.#episode(),
+      feedback: () => lessonView(this.trajectory, this.index, this.onChoose),
     };
     replace(this.content, draw[this.tab]());
     if (this.tab === "tree" && this.elements) this.tree.show(this.elements, this.#under());
@@ -196,7 +206,7 @@ export class StepPanel {
     const usage = Object.entries(step.usage ?? {}).map(([name, value]) => `${name} ${number(value)}`);
     const spent = Object.entries(step.seconds ?? {}).map(([name, value]) => `${name} ${seconds(value)}`);
     return [
-      step.tokens?.length ? tokenView(step.tokens) : null,
+      step.tokens?.length ? tokenView(step.tokens, this.trajectory.lessons.largest) : null,
       step.raw ? [make("h3", { text: "Raw text" }), make("pre", { class: "raw", text: step.raw })] : null,
       make("p", {
         class: "muted small",

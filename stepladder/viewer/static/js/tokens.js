@@ -1,4 +1,4 @@
-// A reply token by token, coloured by log-probability, entropy or advantage, with the numbers of the token that is pointed at.
+// A reply token by token, coloured by log-probability, entropy, advantage or divergence, with the numbers of the token that is pointed at.
 
 import { make, replace } from "./dom.js";
 import { count, number, percent, signed } from "./format.js";
@@ -9,12 +9,14 @@ const SCALES = [
   ["logprob", "Log-probability"],
   ["entropy", "Entropy"],
   ["advantage", "Advantage"],
+  ["divergence", "Divergence"],
 ];
 
 let chosen = "logprob";
 
-// `tokens`: [{id, text | null, logprob | null, entropy | null, advantage | null}].
-export function tokenView(tokens) {
+// `tokens`: [{id, text | null, logprob | null, entropy | null, advantage | null, divergence | null}]. A divergence of `furthest`
+// nats has the full colour.
+export function tokenView(tokens, furthest = null) {
   const has = Object.fromEntries(
     SCALES.map(([name]) => [name, tokens.some((token) => token[name] !== null && token[name] !== undefined)]),
   );
@@ -42,8 +44,9 @@ export function tokenView(tokens) {
     scale = name;
     if (name) chosen = name;
     SCALES.forEach(([other], i) => buttons[i].setAttribute("aria-pressed", String(other === name)));
-    colour(spans, tokens, name);
-    replace(legend, legendOf(tokens, name));
+    const largest = largestOf(tokens, name, furthest);
+    colour(spans, tokens, name, largest);
+    replace(legend, legendOf(name, largest));
     replace(readout, total(tokens));
   };
   let at = -1;
@@ -80,30 +83,32 @@ function shown(token) {
   return token.text.replaceAll("\n", "⏎\n").replaceAll("\t", "⇥\t");
 }
 
-function colour(spans, tokens, name) {
-  const largest = name === "advantage" ? Math.max(1e-9, ...tokens.map((token) => Math.abs(token.advantage ?? 0))) : FULL[name];
+// The value with the full colour.
+function largestOf(tokens, name, furthest) {
+  if (name === "advantage") return Math.max(...tokens.map((token) => Math.abs(token.advantage ?? 0)));
+  if (name === "divergence") return furthest ?? Math.max(...tokens.map((token) => token.divergence ?? 0));
+  return FULL[name];
+}
+
+function colour(spans, tokens, name, largest) {
   spans.forEach((span, i) => {
     const value = name ? tokens[i][name] : null;
-    const size = value === null || value === undefined ? 0 : Math.min(1, Math.abs(value) / largest);
+    const size = value === null || value === undefined ? 0 : Math.min(1, Math.abs(value) / Math.max(largest, 1e-9));
     span.style.setProperty("--t", size.toFixed(3));
     span.classList.toggle("up", name === "advantage" && value > 0);
     span.classList.toggle("down", name === "advantage" && value < 0);
     span.classList.toggle("calm", name === "entropy");
+    span.classList.toggle("apart", name === "divergence");
   });
 }
 
-function legendOf(tokens, name) {
+function legendOf(name, largest) {
   if (!name) return [];
-  if (name === "advantage") {
-    const largest = Math.max(...tokens.map((token) => Math.abs(token.advantage ?? 0)));
+  if (name === "advantage")
     return [make("span", { text: signed(-largest) }), make("i", { class: "ramp both" }), make("span", { text: signed(largest) })];
-  }
-  const ends = name === "logprob" ? ["0", `≤ −${FULL.logprob}`] : ["0", `≥ ${FULL.entropy} nats`];
-  return [
-    make("span", { text: ends[0] }),
-    make("i", { class: `ramp${name === "entropy" ? " calm" : ""}` }),
-    make("span", { text: ends[1] }),
-  ];
+  const end = { logprob: `≤ −${largest}`, entropy: `≥ ${largest} nats`, divergence: `${number(largest)} nats` }[name];
+  const tone = { logprob: "", entropy: " calm", divergence: " apart" }[name];
+  return [make("span", { text: "0" }), make("i", { class: `ramp${tone}` }), make("span", { text: end })];
 }
 
 function total(tokens) {
@@ -122,5 +127,6 @@ function describe(token) {
     parts.push(`log-probability ${number(token.logprob)}`, `probability ${percent(Math.exp(token.logprob))}`);
   if (Number.isFinite(token.entropy)) parts.push(`entropy ${number(token.entropy)}`);
   if (Number.isFinite(token.advantage)) parts.push(`advantage ${signed(token.advantage)}`);
+  if (Number.isFinite(token.divergence)) parts.push(`divergence ${number(token.divergence)} nats`);
   return parts.join(" · ");
 }
