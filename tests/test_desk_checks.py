@@ -14,15 +14,17 @@ import pptx
 import pytest
 
 from stepladder.envs.desktop.desk import catalogue
-from stepladder.envs.desktop.desk.case import Case
+from stepladder.envs.desktop.desk.case import Case, Check
+from stepladder.envs.desktop.desk.checks import absent, all_of, holds, present
 from stepladder.envs.desktop.look import Look
 
 
-class Home:
+class Home(Look):
     """The files of a home, as `Look` shows them."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = files
+        self.complaints: list[str] = []
 
     async def file(self, name: str) -> bytes | None:
         return self.files.get(name)
@@ -47,7 +49,12 @@ def case(name: str, seed: int = 0) -> Case:
 
 
 def right(made: Case, files: dict[str, bytes]) -> bool:
-    return asyncio.run(made.check(cast(Look, Home(files))))
+    return asyncio.run(made.check(Home(files)))
+
+
+def complaints(check: Check, files: dict[str, bytes]) -> list[str]:
+    home = Home(files)
+    return [] if asyncio.run(check(home)) else home.complaints
 
 
 def changed(content: bytes, change: Callable[[Any], None]) -> bytes:
@@ -171,3 +178,13 @@ def test_doing_what_a_note_says_leaves_the_other_files_alone() -> None:
     assert right(made, files)
     other = next(name for name in made.files if name.startswith("Documents/") and name != f"Documents/{old}")
     assert not right(made, {name: content for name, content in files.items() if name != other})
+
+
+def test_a_check_says_what_is_wrong_and_not_what_would_be_right() -> None:
+    check = all_of(holds("a.txt", "secret"), present("new/"), absent("old.txt"))
+    done = {"a.txt": b"secret\n", "new/x": b""}
+    assert complaints(check, done) == []
+    assert complaints(check, {}) == ["there is no text file a.txt"]
+    assert complaints(check, done | {"a.txt": b"other"}) == ["a.txt does not hold what it should"]
+    assert complaints(check, {"a.txt": b"secret"}) == ["not there: new/"]
+    assert complaints(check, done | {"old.txt": b""}) == ["still there: old.txt"]

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from stepladder.envs.acting import CannotDo, waiting_time
 from stepladder.envs.desktop.applications import Application
 from stepladder.envs.desktop.desktop import Desktop, DesktopSettings, Settling
@@ -19,6 +21,11 @@ from stepladder.envs.desktop.vnc import Viewers
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
 from stepladder.types import Action, Observation, Task
+
+#: How often the accessibility tree is read when the screen changes meanwhile.
+_LOOKS = 3
+#: Numbers of a frame that a caret changes, at most.
+_CARET = 300
 
 
 class DesktopEnvironment:
@@ -73,6 +80,8 @@ class DesktopEnvironment:
         self._messages: list[str] = []
         self._answer: str | None = None
         self._gave_up = False
+        #: What the last evaluation has to say of a failure.
+        self.explanation = ""
 
     # ------------------------------------------------------------------------------------------- what subclasses implement
 
@@ -106,7 +115,7 @@ class DesktopEnvironment:
             else:
                 await self._drop()
                 self._desktop = await Desktop.start(settings)
-            self._messages, self._answer, self._gave_up = [], None, False
+            self._messages, self._answer, self._gave_up, self.explanation = [], None, False, ""
             self.task = task
             self.task = await self._start(task, seed)
             if self._viewers is not None:
@@ -186,8 +195,13 @@ class DesktopEnvironment:
     async def _observe(self) -> Observation:
         desktop = self.desktop
         await desktop.settle(self.settling)
-        tree = elements((await desktop.tree())["nodes"]) if self.tree else None
-        pixels = desktop.pixels()
+        tree, pixels = None, desktop.pixels()
+        for _ in range(_LOOKS if self.tree else 0):
+            tree = elements((await desktop.tree())["nodes"])
+            before, pixels = pixels, desktop.pixels()
+            if np.count_nonzero(before != pixels) <= _CARET:
+                break
+            await desktop.settle(self.settling)  # something came up while the tree was read, and is not in it
         shown = await asyncio.get_running_loop().run_in_executor(None, self.images.put_pixels, pixels)
         text, self._messages = "\n".join(self._messages), []
         return Observation(shown, tree, text, "", shown.sha256[:16], self._answer is not None)

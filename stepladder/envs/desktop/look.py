@@ -22,10 +22,18 @@ PATIENCE = 6.0
 
 
 class Look:
-    """One desktop and its home. Paths are below the home unless they begin with a slash."""
+    """One desktop and its home. Paths are below the home unless they begin with a slash. `complaints` is what checks that failed
+    have to say; it names what is wrong and never what would have been right."""
 
     def __init__(self, desktop: Desktop) -> None:
         self.desktop = desktop
+        self.complaints: list[str] = []
+
+    def holds(self, found: bool, complaint: str) -> bool:
+        """`found`; where that is False the complaint is kept."""
+        if not found:
+            self.complaints.append(complaint)
+        return found
 
     def path(self, name: str) -> str:
         """What programs inside call a file."""

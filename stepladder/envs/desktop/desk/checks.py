@@ -14,7 +14,9 @@ def holds(name: str, wanted: str) -> Check:
 
     async def check(look: Look) -> bool:
         content = await look.text(name)
-        return content is not None and content.rstrip("\n") == wanted.rstrip("\n")
+        if content is None:
+            return look.holds(False, f"there is no text file {name}")
+        return look.holds(content.rstrip("\n") == wanted.rstrip("\n"), f"{name} does not hold what it should")
 
     return check
 
@@ -35,7 +37,10 @@ def present(*names: str) -> Check:
     """These files or directories (with a slash at the end) are there."""
 
     async def check(look: Look) -> bool:
-        return all([await look.entry(name) == name.rstrip("/").rpartition("/")[2] + "/" * name.endswith("/") for name in names])
+        missing = [
+            name for name in names if await look.entry(name) != name.rstrip("/").rpartition("/")[2] + "/" * name.endswith("/")
+        ]
+        return look.holds(not missing, f"not there: {', '.join(missing)}")
 
     return check
 
@@ -44,7 +49,8 @@ def absent(*names: str) -> Check:
     """None of these is there, neither as a file nor as a directory."""
 
     async def check(look: Look) -> bool:
-        return not any([await look.entry(name) for name in names])
+        left = [name for name in names if await look.entry(name)]
+        return look.holds(not left, f"still there: {', '.join(left)}")
 
     return check
 

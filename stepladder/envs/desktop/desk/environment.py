@@ -57,8 +57,15 @@ class DeskEnvironment(DesktopEnvironment):
         case = self._case
         assert case is not None
         if case.solve is None:
+            self.explanation = "" if self._gave_up else "this cannot be done here, and was not given up"
             return float(self._gave_up)
-        return float(not self._gave_up and await case.check(Look(self.desktop)))
+        if self._gave_up:
+            self.explanation = "this can be done, and was given up"
+            return 0.0
+        look = Look(self.desktop)
+        solved = await case.check(look)
+        self.explanation = "" if solved else "; ".join(look.complaints) or "the state that was asked for was not reached"
+        return float(solved)
 
     async def solve(self) -> AsyncIterator[Move]:
         """(thought, action) towards the goal, from the start of the task."""
