@@ -6,11 +6,13 @@
 A run is a directory of `stepladder rl`; one that was interrupted goes on, one that is finished is not done again. All have the same
 starts, groups, learning rate and updates from a batch; what differs is the algorithm, and for each seed the starts and the
 sampling. A curve is the success of the sampled episodes over environment steps, its band the lowest and highest seed. Two tables
-compare at the number of environment steps, and at the number of seconds, that every run has reached: the mean success of the
-updates that ended in the quarter before it. `gain` is against the first update, whose episodes the checkpoint itself has played.
+compare at the number of environment steps, and at the number of processor seconds, that every run has reached: the mean success of
+the updates that ended in the quarter before it. `gain` is against the first update, whose episodes the checkpoint itself has
+played.
 
-Seconds are comparable only where nothing else ran on the machine. The statistics of `gain` treat a seed as one observation: with
-three of them, differences below the spread that the table shows are noise.
+Seconds are the processor's, of learning and of the browser, so that other work on the machine does not count; a run that was killed
+has lost those of its last part. The statistics of `gain` treat a seed as one observation: with three of them, differences below the
+spread that the table shows are noise.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import resource
 import statistics
 import subprocess
 import sys
@@ -56,13 +59,14 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 #: RlConfig's own settings of an algorithm.
 AROUND: Mapping[str, Mapping[str, Any]] = {"arpo": {"replay": 8}}
+PROCESSOR = "processor.json"
 #: Those that need somebody else: a teacher's checkpoint.
 LEFT_OUT = ("opd",)
 
 
 @dataclass(frozen=True)
 class Point:
-    """An update of a run: environment steps and seconds when it was over, success of its episodes."""
+    """An update of a run: environment steps and processor seconds when it was over, success of its episodes."""
 
     steps: float
     seconds: float
@@ -95,13 +99,26 @@ def settings(name: str, seed: int, checkpoint: Path, output: Path, arguments: ar
 
 
 def points(run: Path) -> list[Point]:
+    records = [record for record in read_metrics(run, "rl") if record["step"] > 0]
+    if not records or not (run / PROCESSOR).exists():
+        return []
+    # What else ran on the machine stretches the clock, of all updates of a run about alike, and not the processor's time.
+    share = json.loads((run / PROCESSOR).read_text())["seconds"] / records[-1]["seconds"]
     found: list[Point] = []
     steps = 0.0
-    for record in read_metrics(run, "rl"):
-        if record["step"] > 0:
-            steps += record["steps"] * record["episodes"]
-            found.append(Point(steps, record["seconds"], record["reward"]))
+    for record in records:
+        steps += record["steps"] * record["episodes"]
+        found.append(Point(steps, record["seconds"] * share, record["reward"]))
     return found
+
+
+def played(config: RlConfig) -> None:
+    """Train, and add up the processor's seconds of this process and of the browser."""
+    path = config.output / PROCESSOR
+    before = json.loads(path.read_text())["seconds"] if path.exists() else 0.0
+    rl.main(config, show=False)
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    path.write_text(json.dumps({"seconds": before + sum(one.ru_utime + one.ru_stime for one in used)}))
 
 
 def success_at(run: Sequence[Point], where: float, clock: str) -> float:
@@ -133,7 +150,7 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         return
     steps, seconds = (
-        f"at {rows[0][clock]['at']:,.0f} {words}" for clock, words in (("steps", "environment steps"), ("seconds", "s"))
+        f"at {rows[0][clock]['at']:,.0f} {words}" for clock, words in (("steps", "environment steps"), ("seconds", "processor s"))
     )
     table = Table("algorithm", "seeds", "first update", steps, "lowest to highest", seconds, "gain")
     for row in rows:
@@ -219,7 +236,7 @@ def main() -> None:
     arguments = parse()
     if arguments.one:
         name, _, seed = arguments.one.rpartition("-")
-        rl.main(settings(name, int(seed), arguments.checkpoint, arguments.output, arguments), show=False)
+        played(settings(name, int(seed), arguments.checkpoint, arguments.output, arguments))
         return
     names, seeds = arguments.algorithms.split(","), [int(seed) for seed in arguments.seeds.split(",")]
     for name in names:

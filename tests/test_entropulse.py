@@ -125,7 +125,7 @@ def test_refinement_restores_entropy_and_the_next_phase_passes_the_plateau(seed:
     assert after.entropy > 2 * before.entropy
     assert after.sampled.rate is not None
     assert after.sampled.high >= before.sampled.rate, "as good as before, within the interval"
-    assert after.sampled.rate > before.sampled.rate - 0.15
+    assert after.sampled.rate > before.sampled.rate - 0.05
     success = {}
     for name, checkpoint in (("alone", tmp_path / "rl" / "checkpoint"), ("refined", refined.checkpoint)):
         second = replace(RL, checkpoint=checkpoint, output=tmp_path / name, seed=100 + seed, updates=30)
@@ -134,4 +134,4 @@ def test_refinement_restores_entropy_and_the_next_phase_passes_the_plateau(seed:
         print(f"  {name}: {' '.join(f'{rate:.2f}' for rate in success[name])}")
     alone, passed = (statistics.mean(success[name][-LAST:]) for name in ("alone", "refined"))
     assert alone < before.sampled.rate + 0.05, success
-    assert passed > max(before.sampled.rate, alone) + 0.08, success
+    assert passed > max(before.sampled.rate, alone) + 0.1, success

@@ -55,7 +55,7 @@ Origin = Literal["end", "beginning"]
 def training() -> sft.SftConfig:
     """How the successes are imitated: the language model alone, which is also what reinforcement learning trains."""
     off = sft.PhaseConfig(steps=0, batch=1, lr=1e-3)
-    imitation = sft.PhaseConfig(steps=60, batch=16, lr=3e-4, goal=2.0, score_every=20, warmup=5, decay=0.3)
+    imitation = sft.PhaseConfig(steps=120, batch=16, lr=3e-4, goal=2.0, score_every=40, warmup=5, decay=0.3)
     return sft.SftConfig(
         questions=0, screens=1, ignore_above=0.0, copying=off, perception=off, cloning_frozen=imitation, cloning=off
     )
