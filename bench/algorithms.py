@@ -24,6 +24,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -48,14 +49,15 @@ from stepladder.train.optimizer import OptimizerConfig
 TASKS = "miniwob:scroll-text-2,highlight-text,choose-list,enter-text,copy-paste,login-user,enter-text-dynamic,form-sequence-2"
 #: Settings in which a run differs from the algorithm's defaults, beside `updates`.
 OWN: Mapping[str, Mapping[str, Any]] = {
+    "reinforce": {"updates": 1},
+    "rloo": {"updates": 1},
     "ppo": {"critic_warmup": 2},
-    "sdpo": {"policy_gradient": 1.0, "distillation": 0.1},
 }
 #: Names with other settings, as rows of their own.
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "ppo-step": ("ppo", {"critic_warmup": 2, "level": "step"}),
     "gigpo-std": ("gigpo", {"std": True}),
-    "sdpo-only": ("sdpo", {}),
+    "sdpo+grpo": ("sdpo", {"policy_gradient": 1.0, "distillation": 0.1}),
 }
 #: RlConfig's own settings of an algorithm.
 AROUND: Mapping[str, Mapping[str, Any]] = {"arpo": {"replay": 8}}
@@ -92,6 +94,7 @@ def settings(name: str, seed: int, checkpoint: Path, output: Path, arguments: ar
         options=SCREEN,
         optimizer=OptimizerConfig(lr=2.5e-4, adam_lr=2e-4),
         warmup=2,
+        seeds=arguments.starts,
         validation=0,
         save_every=2,
         **AROUND.get(name, {}),
@@ -116,9 +119,28 @@ def played(config: RlConfig) -> None:
     """Train, and add up the processor's seconds of this process and of the browser."""
     path = config.output / PROCESSOR
     before = json.loads(path.read_text())["seconds"] if path.exists() else 0.0
-    rl.main(config, show=False)
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    path.write_text(json.dumps({"seconds": before + sum(one.ru_utime + one.ru_stime for one in used)}))
+    if before and (config.output / "checkpoint").exists():
+        return
+
+    def note() -> None:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"seconds": before + sum(one.ru_utime + one.ru_stime for one in used)}))
+
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(5.0):
+            note()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        rl.main(config, show=False)
+    finally:
+        over.set()
+        watching.join()
+        note()
 
 
 def success_at(run: Sequence[Point], where: float, clock: str) -> float:
@@ -209,7 +231,7 @@ def _mean_curve(of_name: Sequence[Sequence[Point]]) -> tuple[list[float], list[f
 def train(name: str, seed: int, arguments: argparse.Namespace) -> str:
     """One run in a process of its own; what went wrong, or nothing."""
     command = [sys.executable, __file__, str(arguments.checkpoint), "--one", f"{name}-{seed}", "--output", str(arguments.output)]
-    for option in ("tasks", "updates", "groups", "repeats"):
+    for option in ("tasks", "updates", "groups", "repeats", "starts"):
         command += [f"--{option}", str(getattr(arguments, option))]
     done = subprocess.run(command, capture_output=True, text=True)
     return "" if done.returncode == 0 else f"{name}-{seed}: {done.stderr.strip().splitlines()[-1:]}"
@@ -226,6 +248,7 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--updates", type=int, default=12)
     parser.add_argument("--groups", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=2, help="optimizer steps on each batch")
+    parser.add_argument("--starts", type=int, default=10, help="seeds of each task; few, so that a replay finds past successes")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, each on one core")
     parser.add_argument("--publish", type=Path, help="directory for algorithms.json and algorithms.png")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -255,7 +278,7 @@ def main() -> None:
         kept = {name: config[name] for name in ("tasks", "groups", "group_size", "updates", "optimizer", "temperature", "warmup")}
         report = {
             "settings": {**kept, "seeds": seeds, "repeats": arguments.repeats},
-            "own": {**OWN, **dict(VARIANTS)},
+            "own": {**OWN, **dict(VARIANTS), **AROUND},
             "rows": rows,
         }
         (arguments.publish / "algorithms.json").write_text(json.dumps(report, indent=1) + "\n")

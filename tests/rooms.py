@@ -108,7 +108,7 @@ def use_rooms() -> None:
     AgentOptions.build = lambda self: RoomsAgent()  # type: ignore[method-assign, assignment, return-value]
 
 
-def policy_that_reads(directory: Path, updates: int = 400, seed: int = 0) -> Path:
+def policy_that_reads(directory: Path, updates: int = 500, seed: int = 0) -> Path:
     """A checkpoint that opens doors by habit unless it is told of one."""
     rooms = [(house, room) for house in range(HOUSES) for room in range(1, ROOMS + 2)]
     corpus = [seen(*room, key, wall) for room in rooms for key in (True, False) for wall in ("", *DOORS)]

@@ -245,20 +245,7 @@ def test_a_run_that_fails_in_between_ends_as_one_that_did_not(tmp_path: Path, mo
         test_rl.FORMS, checkpoint=start, curriculum=settings, rounds=3, updates=2, save_every=1, validation=1, replay=0
     )
     main(replace(config, output=tmp_path / "whole"), show=False)
-    appended, append = 0, TrajectoryStore.append
-
-    def failing(store: TrajectoryStore, trajectory: Any) -> None:
-        nonlocal appended
-        appended += 1
-        if appended in (5, 20):
-            raise OSError("the disk is full")
-        append(store, trajectory)
-
-    monkeypatch.setattr(TrajectoryStore, "append", failing)
-    for _ in range(2):
-        with pytest.raises(OSError, match="the disk is full"):
-            main(replace(config, output=tmp_path / "disturbed"), show=False)
-    main(replace(config, output=tmp_path / "disturbed"), show=False)
+    test_rl.run_disturbed(replace(config, output=tmp_path / "disturbed"), (5, 20), monkeypatch)
     test_rl.assert_equal(tmp_path / "disturbed", tmp_path / "whole")
     states = [
         torch.load(tmp_path / run / "state.pt", weights_only=True)["standing"]["curriculum"] for run in ("whole", "disturbed")

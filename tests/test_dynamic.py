@@ -10,14 +10,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_rl import SIDES, Sides, assert_equal, checkpoint, episodes, figures
+from test_rl import SIDES, Sides, assert_equal, checkpoint, episodes, figures, run_disturbed
 from test_rl import clicks as clicks  # a fixture: any reply is a click
 
 from stepladder.algos.dart import Dart
 from stepladder.config import ConfigError
 from stepladder.rollout.dynamic import Dynamic, DynamicSettings, Outcome
 from stepladder.stages.rl import main
-from stepladder.store import TrajectoryStore
 from stepladder.types import Group, Observation, Task, Trajectory
 
 TASK = Task("t", "", "test", max_steps=20)
@@ -179,20 +178,7 @@ def test_a_run_that_fails_in_between_ends_with_the_same_weights(
     config = replace(SIDES, checkpoint=start, algo=algorithm, dynamic=dynamic, updates=4, groups=3, environments=1, validation=0)
     config = replace(config, output=tmp_path / "whole")
     main(config, show=False)
-    appended, append = 0, TrajectoryStore.append
-
-    def failing(store: TrajectoryStore, trajectory: Trajectory) -> None:
-        nonlocal appended
-        appended += 1
-        if appended in (5, 26):
-            raise OSError("the disk is full")
-        append(store, trajectory)
-
-    monkeypatch.setattr(TrajectoryStore, "append", failing)
-    for _ in range(2):
-        with pytest.raises(OSError, match="the disk is full"):
-            main(replace(config, output=tmp_path / "disturbed"), show=False)
-    main(replace(config, output=tmp_path / "disturbed"), show=False)
+    run_disturbed(replace(config, output=tmp_path / "disturbed"), (5, 26), monkeypatch)
     assert_equal(tmp_path / "disturbed", tmp_path / "whole")
     one, other = (torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("disturbed", "whole"))
     assert one["entropy_control"] == other["entropy_control"] != {"coefficient": 0.01, "last": None}

@@ -85,6 +85,8 @@ def test_what_a_sibling_did() -> None:
     elsewhere = replace(failed, steps=(unknown, failed.steps[1]))
     (whole,) = say("sibling", elsewhere, 0, [elsewhere, other])
     assert whole == "A successful attempt:\n1. Action: Press Save. click at (10, 20)\n2. type 'hi', then key ctrl+s"
+    twice = replace(other, steps=(replace(other.steps[1], action=Action("wait")), *other.steps))
+    assert "type 'hi'" in str(say("sibling", failed, 1, [failed, twice])[0]), "what led on counts, not what led nowhere"
     assert say("sibling", other, 0, [other, failed]) == (), "nobody is told of himself or of failures"
 
 

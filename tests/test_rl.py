@@ -195,6 +195,25 @@ def measurements(directory: Path) -> list[dict[str, Any]]:
     ]
 
 
+def run_disturbed(config: RlConfig, failures: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ends twice, when so many episodes in all were written, and goes on."""
+    appended, append = 0, TrajectoryStore.append
+
+    def failing(store: TrajectoryStore, trajectory: Trajectory) -> None:
+        nonlocal appended
+        appended += 1
+        if appended in failures:
+            raise OSError("the disk is full")
+        append(store, trajectory)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrajectoryStore, "append", failing)
+        for _ in failures:
+            with pytest.raises(OSError, match="the disk is full"):
+                main(config, show=False)
+        main(config, show=False)
+
+
 def assert_equal(found: Path, expected: Path) -> None:
     """No episode lost, none counted twice, the same weights and the same figures."""
     one, other = contents(found), contents(expected)
@@ -397,20 +416,7 @@ def test_a_run_that_fails_in_between_goes_on_with_all_it_had(
         FORMS, checkpoint=begun, algo=algorithm, rewards={}, replay=0, updates=3, validation=0, output=tmp_path / "whole"
     )
     main(config, show=False)
-    appended, append = 0, TrajectoryStore.append
-
-    def failing(store: TrajectoryStore, trajectory: Any) -> None:
-        nonlocal appended
-        appended += 1
-        if appended in (3, 16):
-            raise OSError("the disk is full")
-        append(store, trajectory)
-
-    monkeypatch.setattr(TrajectoryStore, "append", failing)
-    for _ in range(2):
-        with pytest.raises(OSError, match="the disk is full"):
-            main(replace(config, output=tmp_path / "disturbed"), show=False)
-    main(replace(config, output=tmp_path / "disturbed"), show=False)
+    run_disturbed(replace(config, output=tmp_path / "disturbed"), (3, 16), monkeypatch)
     assert_equal(tmp_path / "disturbed", tmp_path / "whole")
 
 

@@ -219,7 +219,7 @@ def test_a_bonus_is_given_while_the_entropy_is_below_the_target(played: Path, st
 
 def test_while_the_critic_warms_up_there_is_no_bonus(played: Path, start: Path, groups: list[Group]) -> None:
     taught = learner(played, start, algo=Ppo(critic_warmup=1, entropy=0.1, entropy_target=100.0))
-    for bonus in (0.0, 0.105):
+    for bonus in (0.0, 0.1, 0.105):
         taught.learn(groups)
         assert taught.trainer.weights.entropy == pytest.approx(bonus)
 

@@ -70,16 +70,21 @@ def test_lambda_follows_the_length_of_each_episode() -> None:
     np.testing.assert_allclose(np.asarray(found[0][1][0].advantage)[-3:], [0.125, 0.25, 0.5], atol=1e-6)
     with pytest.raises(ValueError, match=r"algo.lam_alpha is 0; it must be positive"):
         Ppo(lam_alpha=0).check()
+    for name, value in (("lam", 95.0), ("gamma", 5.0), ("critic_lam", -3.0), ("value", -1.0), ("value_clip", -1.0)):
+        with pytest.raises(ValueError, match=rf"algo\.{name} is {value}"):
+            Ppo(**{name: value}).check()  # type: ignore[arg-type]
 
 
 def test_the_critic_learns_alone_until_it_has_settled() -> None:
     ppo = Ppo(critic_warmup=50, critic_settled=0.05)
     rising = [0.1 * number for number in range(8)]
     assert ppo.loss_weights(8, rising)["pg"] == 0.0
-    settled = [*rising, 0.71, 0.72, 0.72, 0.72, 0.72]
+    settled = [*rising, *[0.72] * 10]
     assert ppo.loss_weights(len(settled), settled)["pg"] == 1.0
     assert ppo.loss_weights(60, [0.0] * 60)["pg"] == 1.0, "at most so many updates"
     assert ppo.loss_weights(20, [-0.2] * 20)["pg"] == 0.0, "a critic that explains nothing has not settled"
+    assert ppo.loss_weights(20, [0.001 * number for number in range(20)])["pg"] == 0.0, "one that has hardly begun neither"
+    assert ppo.loss_weights(11, [*rising, 0.1, 0.8, 0.9])["pg"] == 0.0, "a single bad update decides nothing"
     assert Ppo(critic_warmup=5).loss_weights(4, settled)["pg"] == 0.0, "by itself the whole time"
 
 
@@ -156,6 +161,15 @@ def test_gigpo_overlooks_what_is_only_painted() -> None:
         Gigpo(anchor="trees").check()  # type: ignore[arg-type]
 
 
+def test_gigpo_keeps_successes_of_which_some_came_sooner() -> None:
+    group = [episode(1.0, "a", name="1"), episode(1.0, "a", "b", "c", name="2")]
+    assert Gigpo().keep(group)
+    first, second = Gigpo(gamma=0.5).credit([group], {})[0]
+    assert advantages(first)[0] == -advantages(second)[0] == pytest.approx(0.375)
+    assert not Gigpo(gamma=1.0).keep(group)
+    assert not Gigpo().keep([episode(0.0, "a", name="1"), episode(0.0, "a", "b", name="2")])
+
+
 def test_gigpo_counts_episodes_or_rows() -> None:
     group = [episode(1.0, "a", name="1"), episode(0.0, "b", "c", "d", name="2")]
     assert advantages(Gigpo().credit([group], {})[0][0]) == [0.5]
@@ -223,6 +237,7 @@ def test_a_checkpoint_may_teach_without_a_word() -> None:
         ({"alpha": 2.0}, r"algo.alpha is 2.0; it must be in \[0, 1\]"),
         ({"teacher_rate": -0.1}, r"algo.teacher_rate is -0.1; it must be in \[0, 1\]"),
         ({"top_k": 0}, "algo.top_k is 0"),
+        ({"distillation": -1.0}, r"algo.distillation is -1.0; it must not be negative"),
     ],
 )
 def test_settings_that_cannot_be_are_named(setting: dict[str, Any], message: str) -> None:

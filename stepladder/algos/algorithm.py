@@ -92,10 +92,17 @@ class Algorithm:
                 raise ValueError(f"algo.{name} is {value!r}; {hint}")
         if self.updates < 1:
             raise ValueError(f"algo.updates is {self.updates}; it must be at least 1")
-        for name in ("reference_refresh", "off_policy_delta", "entropy_least"):
+        for name in ("clip_low", "clip_high", "kl", "reference_refresh", "off_policy_delta", "entropy_least"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise ValueError(f"algo.{name} is {value}; it must not be negative")
+        if not self.scale > 0:
+            raise ValueError(f"algo.scale is {self.scale}; it must be positive")
+        if self.dual_clip is not None and not self.dual_clip > 1:
+            raise ValueError(f"algo.dual_clip is {self.dual_clip}; it must be greater than 1, or None")
+        least = 1.0 if self.correction is not None and self.correction.endswith("mask") else 0.0
+        if not self.correction_cap > least:
+            raise ValueError(f"algo.correction_cap is {self.correction_cap}; with {self.correction} it must be above {least:g}")
         if self.reference_refresh and not self.kl:
             raise ValueError(f"algo.reference_refresh is {self.reference_refresh}; without algo.kl there is no reference")
         if self.entropy_target is not None:

@@ -96,7 +96,7 @@ def sibling(trajectory: Trajectory, number: int, group: Group) -> Content:
     state = trajectory.steps[number].observation.state_key
     others = [one for one in group if one.id != trajectory.id and one.success]
     for other in others:
-        for step in other.steps:
+        for step in reversed(other.steps):  # what it did last in a state is what led on from it
             if state and step.observation.state_key == state and step.actions:
                 return (f"A successful attempt did this here: {_deed(step)}",)
     if not others:

@@ -40,6 +40,9 @@ class Gigpo(Algorithm):
 
     def check(self) -> None:
         super().check()
+        for name in ("weight", "eps"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"algo.{name} is {getattr(self, name)}; it must not be negative")
         if not 0 <= self.gamma <= 1:
             raise ValueError(f"algo.gamma is {self.gamma}; it must be in [0, 1]")
         if self.anchor not in ANCHORS:
@@ -48,6 +51,11 @@ class Gigpo(Algorithm):
     def shares(self, groups: Sequence[Group]) -> dict[str, tuple[float, float]]:
         sizes, steps = _anchored(groups, self.anchor)
         return {"anchored": (float(sum(sizes)), float(steps))}
+
+    def keep(self, group: Group) -> bool:
+        """As elsewhere, and where all succeed but some sooner: what followed a state was then discounted more or less."""
+        lengths = {len(one.steps) for one in group if one.reward and not one.environment_failed}
+        return super().keep(group) or (self.weight > 0 and self.gamma < 1 and len(lengths) > 1)
 
     def credit(self, groups: Sequence[Group], scores: Scores) -> list[GroupCredit]:
         members = [(number, trajectory) for number, group in enumerate(groups) for trajectory in group]

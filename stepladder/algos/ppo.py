@@ -20,8 +20,10 @@ from stepladder.algos.credit import NOTHING, Credit
 from stepladder.algos.objective import PolicyObjective
 from stepladder.types import Group, Trajectory
 
-#: Updates over which the critic's explained variance is compared.
+#: The critic's explained variance is compared between so many updates and those before them.
 _WINDOW = 5
+#: A critic that explains less has not settled, it has not begun.
+_LEAST = 0.2
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Ppo(Algorithm):
 
     `critic` reads the policy's states ("head"), shapes them too ("shared"), or has a language model of its own ("separate").
     `value` weighs its loss, clipped to `value_clip` around its old answer (None: not clipped). The first `critic_warmup` updates
-    train the critic alone; with `critic_settled` these end as soon as the explained variance of its answers rises by less than that
-    over five updates.
+    train the critic alone; with `critic_settled` these end as soon as the explained variance of its answers, a mean over five
+    updates, is at least 0.2 and has risen by less than that from the five updates before.
     """
 
     dual_clip: float | None = 3.0
@@ -62,6 +64,12 @@ class Ppo(Algorithm):
         for name, values in (("level", ("token", "step")), ("critic", ("head", "shared", "separate"))):
             if getattr(self, name) not in values:
                 raise ValueError(f"algo.{name} is {getattr(self, name)!r}; it must be one of {', '.join(values)}")
+        for name in ("gamma", "lam", "critic_lam"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"algo.{name} is {getattr(self, name)}; it must be in [0, 1]")
+        for name in ("value", "value_clip", "critic_warmup"):
+            if getattr(self, name) is not None and not getattr(self, name) >= 0:
+                raise ValueError(f"algo.{name} is {getattr(self, name)}; it must not be negative")
         if self.lam_alpha is not None and not self.lam_alpha > 0:
             raise ValueError(f"algo.lam_alpha is {self.lam_alpha}; it must be positive, or None")
 
@@ -71,11 +79,12 @@ class Ppo(Algorithm):
         return {**super().loss_weights(update), "value": self.value}
 
     def _settled(self, explained: Sequence[float]) -> bool:
-        """Whether the critic has stopped to get better. `explained` holds the explained variance of every update so far."""
+        """Whether the critic has stopped to get better, once. `explained` holds the explained variance of every update so far."""
         if self.critic_settled is None:
             return False
-        rises = zip(explained, explained[_WINDOW:], strict=False)
-        return any(after > 0 and after - before < self.critic_settled for before, after in rises)
+        means = [sum(explained[end - _WINDOW : end]) / _WINDOW for end in range(_WINDOW, len(explained) + 1)]
+        rises = zip(means, means[_WINDOW:], strict=False)
+        return any(after >= _LEAST and after - before < self.critic_settled for before, after in rises)
 
     def keep(self, group: Group) -> bool:
         """The critic is the baseline: every graded trajectory counts."""

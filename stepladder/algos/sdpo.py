@@ -68,6 +68,9 @@ class Sdpo(Algorithm):
         for name, low, high in (("alpha", 0, 1), ("teacher_rate", 0, 1)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"algo.{name} is {getattr(self, name)}; it must be in [{low}, {high}]")
+        for name in ("distillation", "policy_gradient"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"algo.{name} is {getattr(self, name)}; it must not be negative")
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"algo.top_k is {self.top_k}; it must be at least 1, or None for all tokens")
 

@@ -83,7 +83,7 @@ def gigpo_advantages(
     trajectory_ids   int[S]: with them every trajectory counts once in the statistics of its group, which is the paper's equation 3;
                      None: every row counts, so that long episodes weigh more, which is its code's default
 
-    A step whose state nobody else of the group was in gets no second part. Raises ValueError as `grpo_advantages`.
+    A step whose state was met once in the group gets no second part. Raises ValueError as `grpo_advantages`.
 
     Source: GiGPO, arXiv 2505.10978, section 4.
     """

@@ -213,11 +213,13 @@ def _written(agent: Agent, thought: str, actions: Sequence[Action], observation:
 
 
 def _visit(trajectory: Trajectory, step: Step, basis: Basis) -> int | None:
-    """Where `trajectory` saw what `step` saw and acted; None where states cannot be told, or it never did."""
+    """Where `trajectory` last saw what `step` saw and acted, which led on from there; None where states cannot be told, or it never
+    did."""
     if basis == "actions":
         return None
     here = _state(step, basis)
-    return next((i for i, one in enumerate(trajectory.steps) if one.actions and _state(one, basis) == here), None)
+    visits = [i for i, one in enumerate(trajectory.steps) if one.actions and _state(one, basis) == here]
+    return visits[-1] if visits else None
 
 
 def _state(step: Step, basis: Basis) -> Hashable:

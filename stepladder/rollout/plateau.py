@@ -75,7 +75,8 @@ def played_updates(stores: Iterable[TrajectoryStore]) -> list[PlayedUpdate]:
     found: dict[int, list[Trajectory]] = {}
     for store in stores:
         for trajectory in store:
-            if trajectory.reward is not None and not trajectory.environment_failed:
+            # An episode whose very first prompt was too long has no step, and no weights that played it.
+            if trajectory.reward is not None and not trajectory.environment_failed and trajectory.steps:
                 found.setdefault(update_of(trajectory), []).append(trajectory)
     return [
         PlayedUpdate(update, len(played), sum(one.success for one in played), sampled_entropy(played))

@@ -90,7 +90,9 @@ class Learner:
         """Whoever teaches by whole distributions; a checkpoint that does need not be asked for log-probabilities, too."""
         start = self._scorers.pop("teacher", None)
         if algorithm.teacher == "trust-region":
-            start = self._scorers.get("reference") or self._scorer(load_policy(self.config.checkpoint, images)[0])
+            # A reference that moves along is not where the run started from.
+            fixed = None if algorithm.reference_refresh else self._scorers.get("reference")
+            start = fixed or self._scorer(load_policy(self.config.checkpoint, images)[0])
         student = self._scorer(self.model)
         return SelfTeacher(algorithm, student, teacher_scorer(algorithm, student, start), self.renderer, self.config.output)
 

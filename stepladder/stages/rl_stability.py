@@ -23,6 +23,8 @@ class Stability:
         self._model = model
         self._refresh = algorithm.reference_refresh
         self._reference = reference if self._refresh else None
+        #: Whether the present update has a bonus; one without teaches the control nothing.
+        self._applied = False
         self.entropy: EntropyControl | None = None
         if algorithm.entropy_target is not None:
             self.entropy = EntropyControl(
@@ -36,7 +38,8 @@ class Stability:
     def weights(self, given: Mapping[str, float]) -> dict[str, float]:
         """`given`, the weights of the losses in the next update, with that of the entropy bonus. Where the policy does not learn,
         as while a critic warms up, there is no bonus."""
-        if self.entropy is None or not given["pg"]:
+        self._applied = self.entropy is not None and bool(given["pg"] or given.get("distill", 0.0))
+        if self.entropy is None or not self._applied:
             return dict(given)
         return {**given, "entropy": self.entropy.weight}
 
@@ -44,7 +47,7 @@ class Stability:
         """Take in what update number `update`, counted from 1, has measured; returns what is to be logged beside it."""
         if self._reference is not None and update % self._refresh == 0:
             self._reference.load_state_dict(self._model.state_dict())
-        if self.entropy is None or "entropy" not in measured:
+        if self.entropy is None or not self._applied or "entropy" not in measured:
             return {}
         applied = self.entropy.weight
         self.entropy.update(measured["entropy"])
