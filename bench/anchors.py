@@ -1,7 +1,7 @@
 """How often do members of a group pass through the same state? GiGPO compares steps from equal states; where none are, it is GRPO.
 
     python bench/anchors.py --tasks miniwob@multi_step --groups 20
-    python bench/anchors.py --tasks desk --groups 20 --members 4
+    python bench/anchors.py --tasks desk --groups 30 --members 4 --options '{"tree": true, "state_key": "looks"}'
     python bench/anchors.py --runs runs/demo/rl
 
 `--runs` reads the groups that RL runs have kept. Otherwise groups are played by the environment's own solution, disturbed: before
@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -49,7 +51,9 @@ def of_runs(runs: Sequence[Path]) -> list[Group]:
     return list(groups.values())
 
 
-async def played(tasks: Sequence[Task], groups: int, members: int, noise: float, tree: bool) -> tuple[list[Group], int]:
+async def played(
+    tasks: Sequence[Task], groups: int, members: int, noise: float, options: Mapping[str, Any]
+) -> tuple[list[Group], int]:
     """(groups, episodes in which the environment failed)."""
     found: list[Group] = []
     failed = 0
@@ -57,7 +61,7 @@ async def played(tasks: Sequence[Task], groups: int, members: int, noise: float,
         images = ImageStore(Path(directory))
         drawn = [Random(number).choice(tasks) if number >= len(tasks) else tasks[number] for number in range(groups)]
         for number, task in enumerate(track(drawn, "groups")):
-            environment = environment_class(task.env)(images, **({"tree": True} if tree else {}))
+            environment = environment_class(task.env)(images, **options)
             seed = train_seeds(groups)[number]
             found.append([])
             try:
@@ -94,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default="miniwob@multi_step")
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="RL runs whose groups are read; nothing is played")
-    parser.add_argument("--tree", action="store_true", help="with accessibility trees, for the anchor of that name")
+    parser.add_argument("--options", type=json.loads, default={}, help='of the environment, such as {"tree": true}')
     parser.add_argument("--groups", type=int, default=20)
     parser.add_argument("--members", type=int, default=8)
     parser.add_argument("--noise", type=float, default=0.3, help="probability of a click anywhere before an action")
@@ -103,7 +107,7 @@ def main() -> None:
         groups, failed = of_runs(arguments.runs), 0
     else:
         tasks = [task for task in load_tasks(arguments.tasks) if hasattr(environment_class(task.env), "solve")]
-        groups, failed = asyncio.run(played(tasks, arguments.groups, arguments.members, arguments.noise, arguments.tree))
+        groups, failed = asyncio.run(played(tasks, arguments.groups, arguments.members, arguments.noise, arguments.options))
     table = Table("state", "groups", "steps", "anchored", "of them in a group of", "later steps", "anchored")
     for anchor in ANCHORS:
         shares, rest = anchor_shares(groups, anchor), anchor_shares([later(group) for group in groups], anchor)

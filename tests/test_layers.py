@@ -16,7 +16,7 @@ LAYERS = (
     ("types", "words", "errors", "keys", "seeds", "pressure", "addresses", "values"),
     ("interfaces", "codec", "config", "images", "locks", "stats", "plugins", "progress", "drawing", "domains"),
     ("tracking",),
-    ("store", "run", "results", "pyautogui", "alarms"),
+    ("store", "run", "results", "pyautogui", "alarms", "state_keys"),
     ("agents", "envs", "models", "data", "report", "rewards", "algos", "benchmarks", "judges"),
     ("tasks", "policies", "rollout", "train", "interchange", "recorder"),
     ("audit", "compare"),
@@ -75,6 +75,7 @@ NO_TORCH = {
     ),
     *(
         "drawing",
+        "state_keys",
         "store",
         "audit",
         "alarms",

@@ -7,7 +7,6 @@ again and again, and what followed from there says how good the action was. A st
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -17,6 +16,7 @@ import torch
 from stepladder.algos import ops
 from stepladder.algos.algorithm import Algorithm, GroupCredit, Scores
 from stepladder.algos.credit import NOTHING, Credit
+from stepladder.state_keys import tree_key
 from stepladder.types import Group, Observation, Trajectory
 
 ANCHORS = ("key", "screenshot", "tree")
@@ -103,10 +103,7 @@ def state(observation: Observation, anchor: str = "key") -> str:
                   everything else that is only painted
     """
     if anchor == "tree":
-        if observation.tree is None:
-            return ""
-        said = [(one.role, one.name, one.value, one.states, one.parent) for one in observation.tree]
-        return hashlib.sha256(repr((observation.url, said)).encode()).hexdigest()[:16]
+        return "" if observation.tree is None else tree_key(observation.tree, observation.url)
     if anchor == "key" and observation.state_key:
         return observation.state_key
     return observation.screenshot.sha256 if observation.screenshot is not None else ""

@@ -20,6 +20,7 @@ from stepladder.envs.desktop.tree import elements
 from stepladder.envs.desktop.vnc import Viewers
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
+from stepladder.state_keys import KEY_KINDS, KeyKind, perceptual_key, tree_key
 from stepladder.types import Action, Observation, Task
 
 #: How often the accessibility tree is read when the screen changes meanwhile.
@@ -43,6 +44,7 @@ class DesktopEnvironment:
     vnc            let viewers of this machine in; a warning of the log tells the port and the password, the same for all episodes
     quiet          seconds without a change after which the screen counts as settled, and
     longest        the most that is waited for that
+    state_key      what makes two observations the same state: "pixels", "looks" or, with `tree`, "tree" (`stepladder.state_keys`)
     deadline       seconds that one call (step, evaluate) may take; a reset may take `reset_deadline`
     """
 
@@ -61,6 +63,7 @@ class DesktopEnvironment:
         vnc: bool = False,
         quiet: float = Settling.quiet,
         longest: float = Settling.longest,
+        state_key: KeyKind = "pixels",
         deadline: float = 20.0,
         reset_deadline: float = 120.0,
     ) -> None:
@@ -68,7 +71,11 @@ class DesktopEnvironment:
             raise ValueError(f"isolation is {isolation!r}; it must be 'bubblewrap' or 'none'")
         if not 0 <= quiet <= longest:
             raise ValueError(f"quiet is {quiet}; it must be at least 0 and at most longest, {longest}")
-        self.images, self.tree, self.network = images, tree, network
+        if state_key not in KEY_KINDS:
+            raise ValueError(f"state_key is {state_key!r}; it must be one of {', '.join(KEY_KINDS)}")
+        if state_key == "tree" and not tree:
+            raise ValueError("state_key is 'tree'; it needs the accessibility tree, tree=true")
+        self.images, self.tree, self.network, self.state_key = images, tree, network, state_key
         self.deadline, self.reset_deadline = deadline, reset_deadline
         self.settings = DesktopSettings(width, height, isolation, SandboxLimits(processes, memory, disk))
         self.settling = Settling(quiet, longest)
@@ -204,7 +211,12 @@ class DesktopEnvironment:
             await desktop.settle(self.settling)  # something came up while the tree was read, and is not in it
         shown = await asyncio.get_running_loop().run_in_executor(None, self.images.put_pixels, pixels)
         text, self._messages = "\n".join(self._messages), []
-        return Observation(shown, tree, text, "", shown.sha256[:16], self._answer is not None)
+        key = shown.sha256[:16]
+        if self.state_key == "looks":
+            key = perceptual_key(pixels)
+        elif self.state_key == "tree" and tree is not None:
+            key = tree_key(tree)
+        return Observation(shown, tree, text, "", key, self._answer is not None)
 
     @asynccontextmanager
     async def _guard(self, what: str, seconds: float) -> AsyncIterator[None]:
