@@ -42,7 +42,7 @@ class Runner:
 
 
 RUNNERS = {
-    "ppo": Runner(Ppo(updates=4, level="step", lam=0.8, critic="separate", critic_warmup=5), 36),
+    "ppo": Runner(Ppo(updates=4, level="step", lam=0.8, critic="separate", critic_warmup=5, kl=0.02), 40),
     "gigpo": Runner(Gigpo(updates=4, weight=4.0, std=True), 26),
     "sdpo": Runner(Sdpo(updates=4, feedback=("dialog",), teacher="trust-region", alpha=1.0), 18),
 }
