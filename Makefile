@@ -16,7 +16,7 @@ help:
 	@echo "make setup    a virtual environment in .venv, the packages, Chromium"
 	@echo "make demo     the demonstration: train an agent from nothing on this machine, evaluate it, write a report (runs/demo)"
 	@echo "make test     the tests"
-	@echo "make test-learning   the tests that train for minutes, which make test leaves out: most algorithms, behaviour cloning"
+	@echo "make test-learning   the tests that train for minutes, which make test leaves out: all algorithms, step-level credit, behaviour cloning"
 	@echo "make test-vllm   the tests against a real vLLM server on this machine's processor, in an environment of its own (.venv-vllm)"
 	@echo "make check    lint, format and types"
 	@echo "make desktop  what pocket desktops need: an X server, a sandbox, a window manager, applications"

@@ -1,8 +1,7 @@
 """Every algorithm turns a careless policy, which clicks on any button, into one that clicks on the right one.
 
 Four starts are played again and again, so that minutes suffice: it may learn them by heart. Chance alone gives about a quarter.
-Success is that of the sampled episodes; the first update's were played before any weight had changed. One of the algorithms is
-tried by `make test`, the others by `make test-learning`.
+Success is that of the sampled episodes; the first update's were played before any weight had changed. Run by `make test-learning`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from stepladder.train.optimizer import OptimizerConfig
 #: Checked after so many updates; more only for those that are not there yet.
 UPDATES = (35, 45, 60, 80)
 LAST = 3
-ALWAYS = ("grpo",)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,8 @@ def teacher(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return imitate(tmp_path_factory.mktemp("teacher"), careless=False, checkpoint=start, updates=80)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.learning) for name in ALGORITHMS])
+@pytest.mark.learning
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_it_learns_to_choose(name: str, start: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     success: list[float] = []
     for updates in UPDATES:
