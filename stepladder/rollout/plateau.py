@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,15 +73,21 @@ class Plateau:
 
 def played_updates(stores: Iterable[TrajectoryStore]) -> list[PlayedUpdate]:
     """One entry for each update that has a graded episode, in order. The stores are those of one run, a rank each."""
-    found: dict[int, list[Trajectory]] = {}
+    # A run can hold more episodes than memory: each is added up and let go of.
+    episodes, successes, tokens, surprise = Counter[int](), Counter[int](), Counter[int](), dict[int, float]()
     for store in stores:
         for trajectory in store:
             # An episode whose very first prompt was too long has no step, and no weights that played it.
             if trajectory.reward is not None and not trajectory.environment_failed and trajectory.steps:
-                found.setdefault(update_of(trajectory), []).append(trajectory)
+                update = update_of(trajectory)
+                total, count = _surprise(trajectory)
+                episodes[update] += 1
+                successes[update] += trajectory.success
+                tokens[update] += count
+                surprise[update] = surprise.get(update, 0.0) + total
     return [
-        PlayedUpdate(update, len(played), sum(one.success for one in played), sampled_entropy(played))
-        for update, played in sorted(found.items())
+        PlayedUpdate(update, episodes[update], successes[update], surprise[update] / tokens[update] if tokens[update] else math.nan)
+        for update in sorted(episodes)
     ]
 
 
@@ -97,13 +104,19 @@ def sampled_entropy(trajectories: Iterable[Trajectory]) -> float:
     """Minus the mean log-probability of the sampled tokens, in nats: an estimate of the entropy of a token, without bias.
 
     NaN where no log-probability was recorded."""
+    found = [_surprise(trajectory) for trajectory in trajectories]
+    count = sum(tokens for _, tokens in found)
+    return sum(total for total, _ in found) / count if count else math.nan
+
+
+def _surprise(trajectory: Trajectory) -> tuple[float, int]:
+    """(minus the sum of the log-probabilities of the sampled tokens, in nats; how many there are)."""
     total, count = 0.0, 0
-    for trajectory in trajectories:
-        for step in trajectory.steps:
-            if step.completion is not None and step.completion.logprobs is not None:
-                total -= float(step.completion.logprobs.astype(float).sum())
-                count += len(step.completion.logprobs)
-    return total / count if count else math.nan
+    for step in trajectory.steps:
+        if step.completion is not None and step.completion.logprobs is not None:
+            total -= float(step.completion.logprobs.astype(float).sum())
+            count += len(step.completion.logprobs)
+    return total, count
 
 
 def find_plateau(updates: Sequence[PlayedUpdate], settings: PlateauSettings) -> Plateau | None:
