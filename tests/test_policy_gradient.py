@@ -478,3 +478,21 @@ def test_sampled_tokens_need_an_objective() -> None:
     trained = trainer()
     with pytest.raises(ValueError, match="the trainer needs an objective"):
         trained.step([MicroBatch(double(collate(shared(), RENDERER)))])
+
+
+def test_a_wrong_critic_does_not_shrink_the_policys_step() -> None:
+    """Gradients are clipped apart: the policy's are the same however far the critic is off."""
+
+    def gradient(wrong: float) -> tuple[Tensor, float]:
+        trained = trainer()
+        trained.optimizer = replace(trained.optimizer, max_grad_norm=1e-3)
+        trained.objective = objective("ppo", "token-mean")
+        samples = [with_fields(one, returns=one.field("returns") + np.float32(wrong)) for one in shared()]
+        metrics = trained.step([MicroBatch(double(collate(samples, RENDERER)))])
+        found = trained.model.model.language_model.layers[0].mlp.up_proj.weight.grad
+        assert found is not None
+        return found.clone(), metrics["grad_norm"]
+
+    (right, norm), (wrong, same) = gradient(0.0), gradient(1000.0)
+    assert norm == pytest.approx(same)
+    torch.testing.assert_close(right, wrong)

@@ -284,7 +284,8 @@ class Trainer:
         return dict(zip(names, total.tolist(), strict=True))
 
     def _reduce_gradients(self) -> Tensor:
-        """Sum the gradients over ranks, clip them, and return their norm before clipping."""
+        """Sum the gradients over ranks, clip them, and return their norm before clipping. A critic's are clipped by themselves, so
+        that one which is still wrong does not shrink the policy's step; theirs is the norm only where nothing else learns."""
         for _, parameter in self._learning:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -294,7 +295,9 @@ class Trainer:
             dist.all_reduce(flat)
             for gradient, piece in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
                 gradient.copy_(piece.view_as(gradient))
-        return nn.utils.clip_grad_norm_([p for _, p in self._learning], self.optimizer.max_grad_norm)
+        parts = [[p for name, p in self._learning if name.startswith("critic.") == critic] for critic in (True, False)]
+        norms = [nn.utils.clip_grad_norm_(part, self.optimizer.max_grad_norm) for part in parts if part]
+        return norms[-1] if all(bool(norm.isfinite()) for norm in norms) else norms[0] + norms[-1]
 
     # ------------------------------------------------------------------ resume
 
