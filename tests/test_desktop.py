@@ -49,6 +49,18 @@ async def editor(desktop: Desktop) -> None:
     await launch(desktop, APPLICATIONS["mousepad"], [desktop.inside(NOTE)])
 
 
+async def saved(desktop: Desktop) -> str:
+    """What the editor has written once it is told to save."""
+    await desktop.act(Action("key", keys=("ctrl", "s")))
+    content = None
+    for _ in range(100):
+        content = await desktop.guest.read(desktop.inside(NOTE))
+        if content:
+            break
+        await asyncio.sleep(0.05)
+    return (content or b"").decode().rstrip("\n")
+
+
 def test_the_contract_is_kept() -> None:
     asyncio.run(check_environment(lambda: EditorEnvironment(ImageStore(), tree=True), [WRITE], seeds=(0,), deterministic=False))
 
@@ -58,13 +70,7 @@ def test_any_text_arrives_intact(isolation: str) -> None:
     async def work(desktop: Desktop) -> None:
         await editor(desktop)
         await desktop.act(Action("type", text=TEXT))
-        await desktop.act(Action("key", keys=("ctrl", "s")))
-        for _ in range(100):
-            content = await desktop.guest.read(desktop.inside(NOTE))
-            if content:
-                break
-            await asyncio.sleep(0.05)
-        assert (content or b"").decode().rstrip("\n") == TEXT
+        assert await saved(desktop) == TEXT
 
     on_desktop(work, isolation=isolation)
 
@@ -76,13 +82,7 @@ def test_text_waits_for_a_program_that_is_busy() -> None:
         many = "".join(chr(ord("一") + number) for number in range(60))
         await shell(desktop, "pkill -STOP mousepad; (sleep 1; pkill -CONT mousepad) >/dev/null 2>&1 &")
         await desktop.act(Action("type", text=many))
-        await desktop.act(Action("key", keys=("ctrl", "s")))
-        for _ in range(100):
-            content = await desktop.guest.read(desktop.inside(NOTE))
-            if content:
-                break
-            await asyncio.sleep(0.05)
-        assert (content or b"").decode().rstrip("\n") == many
+        assert await saved(desktop) == many
 
     on_desktop(work)
 
