@@ -5,7 +5,8 @@
 
 A run is a directory of `stepladder rl`; one that was interrupted goes on, one that is finished is not done again. All have the same
 starts, groups, learning rate and updates from a batch; what differs is the algorithm, and for each seed the starts and the
-sampling. A curve is the success of the sampled episodes over environment steps, its band the lowest and highest seed. Two tables
+sampling. With as many groups as there are starts every update plays all of them, so that a curve does not tell which starts were
+drawn. A curve is the success of the sampled episodes over environment steps, its band the lowest and highest seed. Two tables
 compare at the number of environment steps, and at the number of processor seconds, that every run has reached: the mean success of
 the updates that ended in the quarter before it. `gain` is against the first update, whose episodes the checkpoint itself has
 played.
@@ -61,6 +62,8 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 #: RlConfig's own settings of an algorithm.
 AROUND: Mapping[str, Mapping[str, Any]] = {"arpo": {"replay": 8}}
+#: The first training seed of the starts; every seed of the comparison has starts of its own.
+FIRST = 20_000
 PROCESSOR = "processor.json"
 #: Those that need somebody else: a teacher's checkpoint.
 LEFT_OUT = ("opd",)
@@ -92,9 +95,10 @@ def settings(name: str, seed: int, checkpoint: Path, output: Path, arguments: ar
         curriculum=CurriculumSettings(strength=0.0),
         environments=6,
         options=SCREEN,
-        optimizer=OptimizerConfig(lr=2.5e-4, adam_lr=2e-4),
+        optimizer=OptimizerConfig(lr=5e-4, adam_lr=5e-4),
         warmup=2,
         seeds=arguments.starts,
+        first=FIRST + seed * arguments.starts,
         validation=0,
         save_every=2,
         **AROUND.get(name, {}),
@@ -246,9 +250,9 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--tasks", default=TASKS)
     parser.add_argument("--updates", type=int, default=12)
-    parser.add_argument("--groups", type=int, default=16)
+    parser.add_argument("--groups", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=2, help="optimizer steps on each batch")
-    parser.add_argument("--starts", type=int, default=10, help="seeds of each task; few, so that a replay finds past successes")
+    parser.add_argument("--starts", type=int, default=1, help="of each task; with one every update plays the same")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, each on one core")
     parser.add_argument("--publish", type=Path, help="directory for algorithms.json and algorithms.png")
     parser.add_argument("--one", help=argparse.SUPPRESS)

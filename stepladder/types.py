@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 TRAJECTORY_SCHEMA = 1
 
-IntArray = npt.NDArray[np.int32]
-FloatArray = npt.NDArray[np.float32]
+# Not numpy's own alias NDArray: from numpy 2.5 on it no longer tells the codec that it is an array.
+IntArray = np.ndarray[tuple[Any, ...], np.dtype[np.int32]]
+FloatArray = np.ndarray[tuple[Any, ...], np.dtype[np.float32]]
 Box = tuple[float, float, float, float]
 
 ActionKind = Literal[

@@ -1,9 +1,9 @@
 """Which of twelve actions decided? PPO, GiGPO and SDPO need at most half of the environment steps that GRPO needs.
 
-Everybody starts from the same policy and plays the same houses (`rooms.py`); the learning rate and the episodes of an update are
-the same for all. GRPO is as it is published, with one optimizer step on each batch, and plays twice as many steps as the other has
-needed. An algorithm is there when five updates in a row have succeeded in nine episodes of ten on average. Run by `make
-test-learning`; the log has GRPO with other settings, too.
+Everybody starts from the same policy and plays the same houses (`rooms.py`), with as many episodes an update. GRPO is as it is
+published, with one optimizer step on each batch, learns at the rate of the other, and plays twice as many steps as it has needed.
+An algorithm is there when five updates in a row have succeeded in nine episodes of ten on average. Run by `make test-learning`; the
+log has GRPO with other settings, too.
 """
 
 from __future__ import annotations
@@ -35,21 +35,19 @@ STEPS = 4 * 8 * 12
 
 @dataclass(frozen=True)
 class Runner:
-    """An algorithm and the updates in which it must be there."""
+    """An algorithm, the updates in which it must be there, and the learning rate of it and of GRPO beside it."""
 
     algorithm: Algorithm
     updates: int
+    rate: float = 3e-3
 
 
 RUNNERS = {
     "ppo": Runner(Ppo(updates=4, level="step", lam=0.8, critic="separate", critic_warmup=5, kl=0.02), 40),
-    "gigpo": Runner(Gigpo(updates=4, weight=4.0, std=True), 26),
+    # Without the divergence a house stays where its whole group goes through a wrong door: nobody is credited there.
+    "gigpo": Runner(Gigpo(updates=4, weight=4.0, std=True, kl=0.05), 24, 5e-3),
     "sdpo": Runner(Sdpo(updates=4, feedback=("dialog",), teacher="trust-region", alpha=1.0), 18),
 }
-
-#: On these seeds one house of four stays at a wrong door: its whole group fails, all agree, and a group-relative method credits
-#: nobody.
-STUCK = pytest.mark.xfail(reason="a house whose whole group fails credits nobody", strict=False)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +58,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     AgentOptions.build = build  # type: ignore[method-assign]
 
 
-def success(start: Path, output: Path, algorithm: Algorithm, updates: int, seed: int) -> list[float]:
+def success(start: Path, output: Path, algorithm: Algorithm, updates: int, seed: int, rate: float) -> list[float]:
     """Of the sampled episodes of each update."""
     config = RlConfig(
         checkpoint=start,
@@ -80,7 +78,7 @@ def success(start: Path, output: Path, algorithm: Algorithm, updates: int, seed:
         seeds=1,
         max_tokens=2,
         environments=32,
-        optimizer=OptimizerConfig(lr=3e-3, adam_lr=3e-3),
+        optimizer=OptimizerConfig(lr=rate, adam_lr=rate),
         warmup=1,
         validation=0,
         save_every=10_000,
@@ -98,16 +96,14 @@ def there_after(found: list[float]) -> int | None:
 
 
 @pytest.mark.learning
-@pytest.mark.parametrize(
-    ("name", "seed"),
-    [pytest.param(name, seed, marks=STUCK if name == "gigpo" and seed else ()) for name in RUNNERS for seed in (0, 1, 2)],
-)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("name", RUNNERS)
 def test_it_needs_half_of_what_grpo_needs(name: str, seed: int, start: Path, tmp_path: Path) -> None:
     runner = RUNNERS[name]
-    found = success(start, tmp_path / name, runner.algorithm, runner.updates, seed)
+    found = success(start, tmp_path / name, runner.algorithm, runner.updates, seed, runner.rate)
     needed = there_after(found)
     assert found[0] < 0.3, "it begins with a wrong habit"
     assert needed is not None, found
     print(f"{name}, seed {seed}: {needed * STEPS} environment steps")
-    other = success(start, tmp_path / "grpo", Grpo(), 2 * needed - 1, seed)
+    other = success(start, tmp_path / "grpo", Grpo(), 2 * needed - 1, seed, runner.rate)
     assert there_after(other) is None, f"GRPO needs less than twice as many: {other}"
