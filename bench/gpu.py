@@ -45,7 +45,7 @@ from contestants.gpu_generation import Answer, engine_answers, transformers_answ
 from contestants.gpu_model import SHAPES, Learns, Shape, Work, build, operations, work_of_prompt, work_of_sample
 
 from stepladder.algos.grpo import Grpo
-from stepladder.policies.decoder import banned_ids
+from stepladder.models.forward import banned_ids
 from stepladder.train.batch import collate
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.sample import Sample

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from stepladder import cli_options as options
 from stepladder.cli_options import Output, Settings, ShowSettings, Tasks, configured
+from stepladder.cli_parts import add_parts
 from stepladder.errors import UserError
 from stepladder.interfaces import EnvironmentFailure
 
@@ -195,33 +196,6 @@ def validate(
         raise typer.Exit(1)
 
 
-PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-
-
-@app.command(context_settings=PASSED_ON)
-def osworld(context: typer.Context) -> None:
-    """OSWorld's own task files: which of them can be played here."""
-    from stepladder.cli_osworld import app as files
-
-    files(context.args, prog_name="stepladder osworld")
-
-
-@app.command("convert", context_settings=PASSED_ON, help="Trajectories from and to other formats: OSWorld, AgentNet, Parquet, ...")
-@app.command("convert-union", context_settings=PASSED_ON, help="The union of data sets of slime's OSWorld cookbook.")
-def convert(context: typer.Context) -> None:
-    from stepladder.cli_convert import app as conversions
-
-    conversions([str(context.info_name), *context.args], prog_name="stepladder")
-
-
-@app.command(context_settings=PASSED_ON)
-def audit(context: typer.Context) -> None:
-    """Whether rewards are to be trusted: what a task's check gives to those who did not do what was asked for."""
-    from stepladder.cli_audit import app as audits
-
-    audits(context.args, prog_name="stepladder audit")
-
-
 @app.command()
 def serve(
     checkpoint: Annotated[
@@ -321,52 +295,6 @@ def record(
     _say(stage.summary(stage.main(config)))
 
 
-@app.command(context_settings=PASSED_ON)
-def compare(context: typer.Context) -> None:
-    """Whether one policy is better than another, on the starts that both have played; what flipped and where they part."""
-    from stepladder.cli_compare import app as comparison
-
-    comparison(context.args, prog_name="stepladder compare")
-
-
-@app.command("view", context_settings=PASSED_ON, help="Runs and trajectories as pages in a browser.")
-@app.command("play", context_settings=PASSED_ON, help="The same pages, and tasks that are played there, with an agent or alone.")
-@app.command("export", context_settings=PASSED_ON, help="The same pages as files that open from disk or any web host.")
-@app.command("report", context_settings=PASSED_ON, help="The report of a training, written again from the files of its run.")
-def viewer(context: typer.Context) -> None:
-    from stepladder.cli_viewer import app as pages
-
-    pages([str(context.info_name), *context.args], prog_name="stepladder")
-
-
-@app.command(context_settings=PASSED_ON)
-def plan(context: typer.Context) -> None:
-    """How many tasks and trials it takes to see a difference between two agents."""
-    from stepladder.cli_plan import app as planning
-
-    planning(context.args, prog_name="stepladder plan")
-
-
-@app.command(
-    "judge", context_settings=PASSED_ON, help="A model as judge of episodes, and how far it agrees with the tasks' checks."
-)
-@app.command("propose", context_settings=PASSED_ON, help="New tasks that a model thinks up, which a judge grades.")
-def judge(context: typer.Context) -> None:
-    from stepladder.cli_judge import app as judging
-
-    judging([str(context.info_name), *context.args], prog_name="stepladder")
-
-
-@app.command("refine", context_settings=PASSED_ON, help="Give a run of RL its entropy back: imitate its own successes.")
-@app.command("prefer", context_settings=PASSED_ON, help="Preference optimisation (DPO) where successes and failures part.")
-@app.command("pairs", context_settings=PASSED_ON, help="The pairs of replies that `stepladder prefer` has made.")
-@app.command("merge", context_settings=PASSED_ON, help="One checkpoint whose weights are the weighted mean of others.")
-def refinement(context: typer.Context) -> None:
-    from stepladder.cli_refinement import app as refining
-
-    refining([str(context.info_name), *context.args], prog_name="stepladder")
-
-
 @app.command()
 def doctor() -> None:
     """What is installed, what is missing, and what to do about it."""
@@ -383,9 +311,9 @@ def bench(
         typer.Argument(help="agentnet, screenspot, or a file of bench/ without its ending, such as browser.", show_default=False),
     ],
 ) -> None:
-    """Ask an offline benchmark's questions (agentnet, screenspot), or measure a part of Stepladder; what follows the name goes to
+    """Ask an offline benchmark's questions (agentnet, screenspot, perception), or measure a part; what follows the name goes to
     the benchmark."""
-    if name in ("agentnet", "screenspot"):
+    if name in ("agentnet", "screenspot", "perception"):
         from stepladder.cli_benchmarks import app as offline
 
         offline([name, *context.args], prog_name="stepladder bench")
@@ -396,6 +324,9 @@ def bench(
     if name not in names:
         raise UserError(f"there is no benchmark {name!r}; there are {', '.join(names)}")
     raise typer.Exit(subprocess.run([sys.executable, str(folder / f"{name}.py"), *context.args]).returncode)
+
+
+add_parts(app)
 
 
 def main() -> NoReturn:

@@ -1,4 +1,4 @@
-"""`stepladder bench agentnet` and `stepladder bench screenspot`: offline benchmarks from the command line."""
+"""`stepladder bench agentnet`, `screenspot` and `perception`: offline benchmarks from the command line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from stepladder.cli_options import Output, Settings
 from stepladder.config import override
 from stepladder.stages import benchmark as stage
+from stepladder.stages import perception as perception_stage
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 Folder = Annotated[Path, typer.Argument(help="The benchmark's files: JSON beside images/.")]
@@ -72,6 +73,34 @@ def screenspot(
             f"accuracy {_figure(result['accuracy'])} ({result['low']:.3f} to {result['high']:.3f}, n = {result['n']}), "
             f"{result['wrong_format']} unreadable, {result['missing']} missing"
         )
+
+
+@app.command()
+def perception(
+    policy: Policy = None,
+    agent: Agent = None,
+    output: Output = None,
+    pages: Annotated[Path | None, typer.Option(help="Pages: a directory of `stepladder collect`.", show_default=False)] = None,
+    desktops: Annotated[Path | None, typer.Option(help="Desktops, likewise.", show_default=False)] = None,
+    as_json: AsJson = False,
+    set_: Settings = None,
+) -> None:
+    """Questions about screens: where, what, in which state, what changed; on synthetic screens, stored pages and desktops."""
+    given = {"policy": policy, "dialect": agent, "output": output, "pages": pages, "desktops": desktops}
+    config = perception_stage.PerceptionConfig(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+    config = override(config, set_ or [])
+    result = perception_stage.main(config, show=not as_json)
+    if as_json:
+        print(json.dumps(result, indent=2))
+        return
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("question", "screens", "measure", "score", "95 %", "n"):
+        table.add_column(column)
+    for one in result["scores"]:
+        low_high = f"{one['low']:.3f} to {one['high']:.3f}"
+        table.add_row(one["kind"], one["source"], one["measure"].replace("_", " "), _figure(one["value"]), low_high, str(one["n"]))
+    Console().print(table)
+    _say(f"{result['questions']} questions, {result['unreadable']} answers unreadable; report: {config.output / 'report.html'}")
 
 
 def _run(

@@ -1,4 +1,4 @@
-"""`stepladder convert` and `stepladder convert-union`: conversions from the command line."""
+"""`stepladder convert`, `convert-union` and `corpus`: data from elsewhere, from the command line."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from stepladder.cli_options import Settings, ShowSettings, configured
 from stepladder.stages import convert as stage
+from stepladder.stages import corpus as corpus_stage
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Directory of the files.", show_default=False)]
@@ -55,6 +56,24 @@ def convert_union(
     report, stats = stage.union(config)
     _tell(report.to_json(), config.output)
     _say(f"{stats['union_all_rows']} tasks, {stats['replay_ready_rows']} of them with a task file and samples")
+
+
+@app.command()
+def corpus(
+    sources: Annotated[
+        list[Path] | None, typer.Argument(help="JSONL, Parquet, webdataset tars, texts, or folders of them.", show_default=False)
+    ] = None,
+    output: Output = None,
+    set_: Settings = None,
+    settings: ShowSettings = False,
+) -> None:
+    """A corpus for pre-training from files: judged, without what repeats, with a part held out."""
+    given = {"sources": tuple(sources) if sources else None, "output": output}
+    config = configured(corpus_stage.CorpusConfig(), set_, settings, **given)
+    counts = corpus_stage.main(config)
+    _say(f"{counts.kept} of {counts.read} documents kept, {counts.held_out} of them held out: {config.output}")
+    for reason, count in counts.left_out.most_common():
+        _say(f"  {count} left out, {reason} ({counts.named[reason][0]}{', ...' if count > 1 else ''})")
 
 
 def _tell(report: dict[str, Any], target: Path) -> None:

@@ -17,7 +17,8 @@ from stepladder.stages import merge as merge_stage
 from stepladder.stages import prefer as prefer_stage
 from stepladder.stages import refine as refine_stage
 from stepladder.stages import refine_schedule as schedule_stage
-from stepladder.stages.preference_pairs import PAIRS_FILE, read_pairs, show_pairs
+from stepladder.stages.prefer_config import Loss, PreferConfig
+from stepladder.stages.preference_pairs import PAIRS_FILE, REPLIES_FILE, read_pairs, show_pairs
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
 Checkpoint = Annotated[Path | None, typer.Option(help="Where to start from.", show_default=False)]
@@ -61,15 +62,20 @@ def prefer(
     runs: Annotated[list[Path] | None, typer.Argument(help="Directories of runs, or stores (.jsonl).", show_default=False)] = None,
     checkpoint: Checkpoint = None,
     output: Output = None,
+    loss: Annotated[Loss | None, typer.Option(help="What is learned.", show_default=False)] = None,
     beta: Annotated[float | None, typer.Option(help="How strongly it is held at the checkpoint.", show_default=False)] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Play fresh episodes with the newest weights so often, instead of runs.", show_default=False)
+    ] = None,
     set_: Settings = None,
     settings: ShowSettings = False,
 ) -> None:
-    """Preference optimisation (DPO) on the steps at which successes and failures of the same start part."""
+    """Preference optimisation (DPO, IPO, KTO, SimPO) on the steps at which successes and failures of the same start part."""
     given = {"runs": tuple(runs) if runs else None, "checkpoint": checkpoint, "output": output, "beta": beta}
-    config = configured(prefer_stage.PreferConfig(), set_, settings, **given)
+    config = configured(PreferConfig(), set_, settings, **given, loss=loss, rounds=rounds)
     made = prefer_stage.main(config)
-    _say(f"pairs: {config.output / PAIRS_FILE}")
+    if not config.rounds:
+        _say(f"pairs: {config.output / (REPLIES_FILE if config.unpaired else PAIRS_FILE)}")
     _say(f"checkpoint: {made}")
 
 

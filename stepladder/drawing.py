@@ -10,7 +10,7 @@ import functools
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
+
+from stepladder.types import Box
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8]
@@ -299,6 +301,32 @@ class FlatPngEncoder:
         stream = b"\x78\x01" + b"".join(self._compressed) + b"\x03\x00" + struct.pack(">I", zlib.adler32(rows.data))
         header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
         return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", stream) + _chunk(b"IEND", b"")
+
+
+def number_boxes(pixels: Pixels, boxes: Sequence[tuple[int, Box]], size: float = DEFAULT_FONT.size) -> Pixels:
+    """A copy of uint8[height, width, 3] with a red frame around every box and its number, in letters of `size` pixels, at the box's
+    lower left corner. Boxes are (left, top, width, height) in pixels."""
+    image = Image.fromarray(pixels).convert("RGB")
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.truetype(str(bundled_fonts()[DEFAULT_FONT.name]), round(size))
+    for _, (left, top, width, height) in boxes:
+        draw.rectangle((left, top, left + width, top + height), outline=(255, 0, 0))
+    for number, (left, top, _, height) in boxes:  # above all frames
+        _, label_top, label_right, _ = draw.textbbox((0, 0), str(number), font=font, anchor="lb")
+        # A label that would leave the screen stands at its edge.
+        place = (min(max(left, 0), image.width - label_right), min(max(top + height, -label_top), image.height))
+        draw.rectangle(draw.textbbox(place, str(number), font=font, anchor="lb"), fill=(0, 0, 0))
+        draw.text(place, str(number), fill=(255, 255, 255), font=font, anchor="lb")
+    return np.asarray(image)
+
+
+def frame_box(pixels: Pixels, box: Box, margin: float = 2.0) -> Pixels:
+    """A copy of uint8[height, width, 3] with a red frame `margin` pixels around a box (left, top, width, height)."""
+    image = Image.fromarray(pixels).convert("RGB")
+    left, top, width, height = box
+    corners = (left - margin, top - margin, left + width + margin, top + height + margin)
+    ImageDraw.Draw(image).rectangle(corners, outline=(255, 0, 0))
+    return np.asarray(image)
 
 
 def _deflate(data: bytes) -> bytes:

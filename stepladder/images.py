@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -109,6 +110,22 @@ class ImageStore:
     def _path(self, digest: str) -> Path:
         assert self.root is not None
         return self.root / digest[:2] / f"{digest}.png"
+
+
+def share_pictures(source: Path, target: Path) -> None:
+    """Make the pictures below `source` those of `target`, too: each file under two names, or on another file system a copy. What is
+    there already stays."""
+    for path in sorted(source.rglob("*")) if source.is_dir() else ():
+        place = target / path.relative_to(source)
+        if path.is_dir() or place.exists():
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, place)
+        except OSError:
+            temporary = place.with_name(f"{place.name}.{os.getpid()}")
+            shutil.copyfile(path, temporary)
+            temporary.replace(place)
 
 
 def encode_png(pixels: Pixels) -> bytes:

@@ -4,6 +4,7 @@ miniwob                        all MiniWoB++ tasks
 miniwob:click-test,click-tab   some of them
 miniwob@demo                   a named set (also a category or a tag: miniwob@reading)
 forms, forms:login,wizard      the in-process forms
+reasoning@arithmetic           questions with answers that a program checks; reasoning:divide,expression for some of them
 desk, desk:editor-write        everyday work on pocket desktops
 bridge, bridge:ID,ID           what the servers at OSWORLD_SERVER_URL have
 osworld:FOLDER                 OSWorld's task files, in a folder or one by one
@@ -26,12 +27,15 @@ from stepladder.codec import to_json
 from stepladder.envs import environment_class
 from stepladder.envs.browser import catalogue
 from stepladder.envs.browser.pages import load_page_tasks
+from stepladder.envs.reasoning import tasks as reasoning
 from stepladder.errors import TaskError, UserError
 from stepladder.judges.judged_task import is_judged
 from stepladder.judges.proposals import proposed_tasks
 from stepladder.types import Task
 
-SOURCES = ("miniwob", "forms", "desk", "osworld", "bridge", "page", "proposed", "env")
+SOURCES = ("miniwob", "forms", "reasoning", "desk", "osworld", "bridge", "page", "proposed", "env")
+#: Those whose tasks have sets with names of their own.
+NAMED_SETS = ("miniwob", "reasoning")
 
 
 def load_tasks(spec: str, split: str = "all", judged: bool = False) -> list[Task]:
@@ -76,8 +80,8 @@ def _find(spec: str) -> list[Task]:
         near = difflib.get_close_matches(source, SOURCES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(SOURCES)}"
         raise TaskError(f"unknown task set {spec!r}: no source {source!r}; {hint}")
-    if at and source != "miniwob":
-        raise TaskError(f"{spec!r}: only miniwob has named sets; write {source} or {source}:name,name")
+    if at and source not in NAMED_SETS:
+        raise TaskError(f"{spec!r}: only {' and '.join(NAMED_SETS)} have named sets; write {source} or {source}:name,name")
     if source == "page":
         if not names:
             raise TaskError("write page:FILE.jsonl with the file that lists your tasks")
@@ -95,6 +99,8 @@ def _find(spec: str) -> list[Task]:
         raise TaskError("write osworld:FOLDER with the folder that holds OSWorld's task files")
     if source in ("forms", "desk", "osworld", "bridge"):
         return list(environment_class(source).tasks(chosen or None))
+    if source == "reasoning":
+        return reasoning.tasks(chosen or (reasoning.named_set(named) if at else None))
     return catalogue.tasks(chosen or (catalogue.named_set(named) if at else None))
 
 

@@ -156,12 +156,12 @@ def test_the_option_of_an_agent_says_what_it_is_shown() -> None:
 def test_options_change_what_a_checkpoint_was_trained_with(tmp_path: Path) -> None:
     AgentOptions(grid=20, thought="action", screenshots=2).save(tmp_path)
     policy = str(tmp_path)
-    trained = {"screenshots": 2, "thought": "action", "system": "none", "grid": 20}
+    trained = {"screenshots": 2, "thought": "action", "system": "none", "grid": 20, "level": "trained"}
     assert agent_setup(policy).options == trained
     changed = agent_setup(policy, given={"thought": "full"}, history=3)
     assert changed.options == {**trained, "thought": "full", "screenshots": 3}
     assert reply_tokens(policy, changed) > reply_tokens(policy, agent_setup(policy))
-    assert agent_setup("random").options == {"screenshots": 1, "thought": "action", "system": "full", "grid": 1}
+    assert agent_setup("random").options == {"screenshots": 1, "thought": "action", "system": "full", "grid": 1, "level": "trained"}
     assert agent_setup(policy, "qwen3_vl").options["screenshots"] is None, "another dialect has its own"
     agent: Any = build_agent(policy, given={"grid": 5}, observe="som")
     assert (agent.name, agent.coordinates.grid, agent.screenshots) == ("qwen_vl+som", 5, 2)

@@ -177,7 +177,7 @@ def test_what_each_algorithm_wants_to_know_and_to_minimise() -> None:
     kinds = {algorithm.name: algorithm.objective().kind for algorithm in everyone()}
     assert kinds == {
         **{name: name for name in ("reinforce", "gspo", "cispo", "ppo")},
-        **dict.fromkeys(("grpo", "dapo", "arpo", "dart", "gigpo", "sdpo"), "ppo"),
+        **dict.fromkeys(("grpo", "dapo", "arpo", "dart", "gigpo", "polychromic", "sdpo"), "ppo"),
         **dict.fromkeys(("rloo", "opd"), "reinforce"),
     }
     settings = {"clip_low": 0.11, "clip_high": 0.12, "dual_clip": 5.0, "scale": 7.0, "kl_kind": "k1", "correction_cap": 3.0}

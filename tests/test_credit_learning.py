@@ -45,7 +45,7 @@ class Runner:
 RUNNERS = {
     "ppo": Runner(Ppo(updates=4, level="step", lam=0.8, critic="separate", critic_warmup=5, kl=0.02), 40),
     # Without the divergence a house stays where its whole group goes through a wrong door: nobody is credited there.
-    "gigpo": Runner(Gigpo(updates=4, weight=4.0, std=True, kl=0.05), 24, 5e-3),
+    "gigpo": Runner(Gigpo(updates=4, weight=4.0, std=True, kl=0.05), 32, 5e-3),
     "sdpo": Runner(Sdpo(updates=4, feedback=("dialog",), teacher="trust-region", alpha=1.0), 18),
 }
 

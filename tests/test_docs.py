@@ -31,20 +31,27 @@ from stepladder.rollout.pool import PoolSettings
 from stepladder.stages.audit import AuditConfig
 from stepladder.stages.collect import CollectConfig
 from stepladder.stages.convert import ConvertConfig, UnionConfig
+from stepladder.stages.corpus import CorpusConfig
 from stepladder.stages.demo import DemoConfig
 from stepladder.stages.evaluate import EvaluateConfig
 from stepladder.stages.export import ExportConfig
 from stepladder.stages.flywheel import FlywheelConfig
 from stepladder.stages.judge import JudgeConfig
+from stepladder.stages.label import LabelConfig
+from stepladder.stages.perception import PerceptionConfig
 from stepladder.stages.prefer import PreferConfig
+from stepladder.stages.pretrain_config import PretrainConfig
 from stepladder.stages.propose import ProposeConfig
+from stepladder.stages.reason_config import ReasonConfig
 from stepladder.stages.record import RecordConfig
 from stepladder.stages.refine import RefineConfig
 from stepladder.stages.rl_config import RlConfig
+from stepladder.stages.search import SearchConfig
 from stepladder.stages.serve import ServeConfig
 from stepladder.stages.serve_desktop import ServeDesktopConfig
 from stepladder.stages.serve_model import ServeModelConfig
 from stepladder.stages.sft import SftConfig
+from stepladder.stages.tell import TellConfig
 from stepladder.stages.validate import ValidateConfig
 from stepladder.stages.view import ViewConfig
 
@@ -63,9 +70,10 @@ CONFIGURATIONS = [
         AuditConfig(),
         RecordConfig(),
     ),
-    *(ServeConfig(), ServeModelConfig(), ServeDesktopConfig(), ConvertConfig(), UnionConfig()),
-    *(AuditConfig(), ViewConfig(), ExportConfig(), JudgeConfig(), ProposeConfig()),
-    *(RefineConfig(), PreferConfig()),
+    *(ServeConfig(), ServeModelConfig(), ServeDesktopConfig(), ConvertConfig(), UnionConfig(), CorpusConfig()),
+    *(AuditConfig(), ViewConfig(), ExportConfig(), JudgeConfig(), ProposeConfig(), ReasonConfig()),
+    *(RefineConfig(), PreferConfig(), PerceptionConfig(), PretrainConfig()),
+    *(SearchConfig(), LabelConfig(), TellConfig()),
     *(RlConfig(algo=algorithm_class(name)()) for name in ALGORITHMS),
 ]
 
@@ -288,9 +296,16 @@ def test_settings_of_curricula_judges_and_proposals() -> None:
 
 
 def test_settings_of_refinement_and_preferences() -> None:
-    for page, config in (("refine", RefineConfig()), ("algorithms/dpo", PreferConfig())):
+    for page, config in (("refine", RefineConfig()), ("algorithms/dpo", PreferConfig()), ("corpora", CorpusConfig())):
         settings, listed = settings_of(config), settings_in_tables(ROOT / f"docs/{page}.md")
         assert len(listed) >= 8
+        assert listed == {setting: settings.get(setting) for setting in listed}
+
+
+def test_settings_of_search_labels_and_documents() -> None:
+    for page, config in (("search", SearchConfig()), ("label", LabelConfig()), ("policy-documents", RlConfig())):
+        settings, listed = settings_of(config), settings_in_tables(ROOT / f"docs/{page}.md")
+        assert len(listed) >= 3
         assert listed == {setting: settings.get(setting) for setting in listed}
 
 
@@ -334,9 +349,21 @@ def fading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     "page",
     [
         *ALGORITHM_PAGES,
+        *(ROOT / f"docs/{name}.md" for name in ("search", "label", "policy-documents")),
         *(
             ROOT / f"docs/{name}.md"
-            for name in ("curricula", "flywheel", "judges", "merge", "models-elsewhere", "play", "pool", "refine")
+            for name in (
+                "corpora",
+                "curricula",
+                "flywheel",
+                "judges",
+                "merge",
+                "models-elsewhere",
+                "play",
+                "pool",
+                "reasoning",
+                "refine",
+            )
         ),
     ],
     ids=lambda page: page.stem,

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from stepladder.images import ImageStore
 from stepladder.interfaces import ContextFull, Policy
+from stepladder.models.forward import banned_ids
 from stepladder.models.processor import ImageTextProcessor, image_processor
 from stepladder.models.renderer import Renderer
 from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
 from stepladder.models.vision import encode_images
-from stepladder.policies.decoder import banned_ids
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.policies.sampling import sample_tokens

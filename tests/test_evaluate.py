@@ -300,7 +300,7 @@ def test_a_checkpoint_is_evaluated_with_the_agent_it_was_trained_with(tmp_path: 
     with TrajectoryStore(tmp_path / "eval" / "sft.jsonl") as store:
         assert all(step.completion is not None for item in store for step in item.steps)
     recorded = json.loads((tmp_path / "eval" / "config.json").read_text())
-    assert recorded["agent"] == {"screenshots": 1, "thought": "action", "system": "none", "grid": 20}
+    assert recorded["agent"] == {"screenshots": 1, "thought": "action", "system": "none", "grid": 20, "level": "trained"}
     with pytest.raises(ConfigError, match=r"agent\.grid was 20 and is now 10"):
         main(replace(config, agent={"grid": "10", "thought": "action"}), show=False)
     weights = next(checkpoint.glob("*.safetensors"))

@@ -14,12 +14,12 @@ from stepladder.agents.qwen_vl import QwenVLAgent
 from stepladder.codec import from_json, to_json
 from stepladder.envs.forms.environment import FormsEnvironment
 from stepladder.images import ImageStore
+from stepladder.models.forward import banned_ids
 from stepladder.models.processor import ImageTextProcessor, image_processor
 from stepladder.models.renderer import Renderer
 from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
 from stepladder.models.vision import use_batched_vision
-from stepladder.policies.decoder import banned_ids
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.rollout.group import group_jobs, run_many

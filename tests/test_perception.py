@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from stepladder.codec import from_json, to_json
 from stepladder.data.copying import Copying, typed_from_instruction
-from stepladder.data.perception import KINDS, Kind, edit_distance, items, score
+from stepladder.data.perception import KINDS, items, score
+from stepladder.data.perception_question import Kind
 from stepladder.data.regions import RegionStore
 from stepladder.data.screens import screen
+from stepladder.data.text_distance import edit_distance
 from stepladder.envs.forms.environment import FormsEnvironment
 from stepladder.images import ImageStore
 from stepladder.types import Action, ImageRef, Observation, Region, Step, Task, Trajectory

@@ -21,10 +21,9 @@ from stepladder.algos.credit import Credit
 from stepladder.algos.grpo import Grpo
 from stepladder.algos.objective import PolicyObjective
 from stepladder.images import ImageStore
-from stepladder.models.forward import hidden_states
+from stepladder.models.forward import banned_ids, hidden_states
 from stepladder.models.heads import ValueHead
 from stepladder.models.vision import encode_images
-from stepladder.policies.decoder import banned_ids
 from stepladder.train.batch import Batch, collate
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.parallel import run_ranks

@@ -15,7 +15,7 @@ from stepladder.algos.credit import IMITATION, Credit
 from stepladder.algos.objective import PolicyObjective
 from stepladder.algos.preference import dpo_loss, reply_advantages
 from stepladder.images import ImageStore
-from stepladder.policies.decoder import banned_ids
+from stepladder.models.forward import banned_ids
 from stepladder.train.batch import collate
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.sample import Sample, from_reply, share_prompts

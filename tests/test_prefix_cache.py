@@ -15,9 +15,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from stepladder.images import ImageStore
-from stepladder.models.forward import hidden_states
+from stepladder.models.forward import banned_ids, hidden_states
 from stepladder.models.vision import encode_images
-from stepladder.policies.decoder import Decoder, banned_ids, new_reply
+from stepladder.policies.decoder import Decoder, new_reply
 from stepladder.policies.engine import Engine
 from stepladder.policies.prefix_cache import ContentIds, PrefixCache, content_ids, outside_pictures
 from stepladder.types import Completion, ImageRef, Message, Prompt, Sampling

@@ -19,8 +19,7 @@ from stepladder.algos.credit import Credit
 from stepladder.algos.objective import PolicyObjective
 from stepladder.algos.sdpo import Sdpo
 from stepladder.images import ImageStore
-from stepladder.models.forward import token_logits
-from stepladder.policies.decoder import banned_ids
+from stepladder.models.forward import banned_ids, token_logits
 from stepladder.stages.rl_teacher import Lesson, SelfTeacher, follow, teacher_scorer, with_told
 from stepladder.train.batch import collate
 from stepladder.train.optimizer import OptimizerConfig, Schedule

@@ -35,7 +35,7 @@ def test_a_task_marked_for_one_split_is_never_given_for_the_other() -> None:
     ("spec", "split", "message"),
     [
         ("miniwob@demo:click-test", "all", "asks for a named set and for single tasks"),
-        ("forms@x", "all", "only miniwob has named sets"),
+        ("forms@x", "all", "only miniwob and reasoning have named sets"),
         ("forms:login,login", "all", "holds the task 'forms-login' twice; ids must differ"),
         ("env:test_tasks:Twice", "train", "holds the task 'a' twice"),
         ("forms:logn", "all", "'forms:logn': .*did you mean"),

@@ -9,8 +9,9 @@ from contestants.gpu_model import as_transformers, ours
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LogitsProcessorList, Qwen3VLForConditionalGeneration
 
+from stepladder.models.forward import banned_ids
 from stepladder.models.renderer import Renderer
-from stepladder.policies.decoder import Decoder, banned_ids, new_reply
+from stepladder.policies.decoder import Decoder, new_reply
 from stepladder.types import Prompt, Sampling
 
 #: Of so many of the prompts and so many tokens a reply: the first tokens, the seconds to all of them, and those of the rest.

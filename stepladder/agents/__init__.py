@@ -21,6 +21,7 @@ AGENTS = {
     "computer_13": "stepladder.agents.computer_13:Computer13Agent",
     "anthropic": "stepladder.agents.anthropic:AnthropicAgent",
     "openai_computer": "stepladder.agents.openai_computer:OpenAIComputerAgent",
+    "reasoning": "stepladder.agents.reasoning:ReasoningAgent",
 }
 
 

@@ -20,6 +20,7 @@ ALGORITHMS = {
     "cispo": "stepladder.algos.cispo:Cispo",
     "ppo": "stepladder.algos.ppo:Ppo",
     "gigpo": "stepladder.algos.gigpo:Gigpo",
+    "polychromic": "stepladder.algos.polychromic:Polychromic",
     "sdpo": "stepladder.algos.sdpo:Sdpo",
     "opd": "stepladder.algos.opd:Opd",
 }

@@ -27,6 +27,9 @@ class PolicyObjective:
     `scale` is the constant of "seq-mean-token-sum-norm". `correction` weighs tokens by how much more probable the trainer holds
     them than the policy that sampled them (`ops.importance_weights`): rounding, another engine, older weights, replay.
     `off_policy_delta` leaves out replies that did badly and have become less probable by more than that (`off_policy_replies`).
+
+    With `value_slopes` the returns are no targets but the derivatives of some loss by the critic's answers: the loss is their
+    product, a mean over tokens, and one step on it is one step on that loss (a reward model learns so).
     """
 
     kind: str = "ppo"
@@ -43,6 +46,7 @@ class PolicyObjective:
     top_k: int | None = None
     tail: bool = True
     off_policy_delta: float | None = None
+    value_slopes: bool = False
 
 
 @dataclass
@@ -131,7 +135,9 @@ def policy_terms(
         if tokens.entropy is not None and not counts["pg_tokens"]:
             losses["entropy"] = _mean(tokens.entropy, mask, counts["distill_tokens"])
     mask = tokens.returns.isfinite()
-    if tokens.values is not None and bool(mask.any()):
+    if tokens.values is not None and bool(mask.any()) and objective.value_slopes:
+        losses["value"] = _mean(tokens.values * tokens.returns, mask, counts["value_tokens"])
+    elif tokens.values is not None and bool(mask.any()):
         losses["value"] = ops.value_loss(
             tokens.values,
             tokens.old_values,
@@ -146,8 +152,8 @@ def policy_terms(
 def _weights(
     objective: PolicyObjective, tokens: SampledTokens, old: Tensor, mask: Tensor, counts: dict[str, float]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """(weights float[B, T] of the policy's losses, metrics): corrected for how the tokens were sampled, 0 for replies that are left
-    out. These keep their place in every denominator."""
+    """(weights float[B, T] of the policy's losses, metrics): corrected for how the tokens were sampled, 0 for replies that are
+    left out. These keep their place in every denominator."""
     weights, metrics = tokens.w_pg, dict[str, Tensor]()
     if objective.correction is not None:
         ratio = ops.importance_weights(old, tokens.rollout_logprobs, mask, objective.correction, objective.correction_cap)

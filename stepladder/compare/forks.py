@@ -80,8 +80,8 @@ def find_pairs(
             if not successes:
                 found.left_out["nobody succeeded from this start"] += 1
                 continue
-            pairs += _of_failure(failure, successes, agent, kinds, per_failure, found.left_out)
-    found.pairs = _consistent(pairs, found.left_out)
+            pairs += pairs_against(failure, successes, agent, kinds, per_failure, found.left_out)
+    found.pairs = consistent(pairs, found.left_out)
     return found
 
 
@@ -113,7 +113,7 @@ def _by_start(trajectories: Iterable[Trajectory], left_out: Counter[str]) -> Map
     return {start: sorted(starts[start], key=lambda one: one.id) for start in sorted(starts)}
 
 
-def _of_failure(
+def pairs_against(
     failure: Trajectory,
     successes: Sequence[Trajectory],
     agent: Agent,
@@ -121,6 +121,8 @@ def _of_failure(
     per_failure: int,
     left_out: Counter[str],
 ) -> list[PreferencePair]:
+    """The pairs of one episode that did worse with the `per_failure` of those that did better which part from it last; `left_out`
+    is told what gave none."""
     forks: list[tuple[int, Trajectory]] = []
     for success in successes:
         parted = divergence(success, failure)
@@ -146,7 +148,7 @@ def _lot(failure: Trajectory, success: Trajectory) -> bytes:
 
 def _correction(failure: Trajectory, success: Trajectory, at: int, agent: Agent, left_out: Counter[str]) -> PreferencePair | None:
     right = success.steps[at]
-    said = _said(right)
+    said = said_in(right)
     chosen = said if said is not None else _written(agent, right.thought, right.actions, failure.steps[at].observation)
     return _pair("correction", failure, at, chosen, said is None, success, at, left_out)
 
@@ -161,7 +163,7 @@ def _reflection(
     here = failure.steps[at + 1].observation
     for other in successes:
         place = _visit(other, failure.steps[at + 1], basis_of(other.steps, failure.steps))
-        said = None if place is None else _said(other.steps[place])
+        said = None if place is None else said_in(other.steps[place])
         if place is not None and said is not None:
             return _pair("reflection", failure, at + 1, said, False, other, place, left_out)
     right = success.steps[at]
@@ -184,7 +186,7 @@ def _pair(
     left_out: Counter[str],
 ) -> PreferencePair | None:
     wrong = failure.steps[step]
-    rejected = _said(wrong)
+    rejected = said_in(wrong)
     if wrong.prompt is None or rejected is None:
         left_out["no prompt and reply were recorded"] += 1
         return None
@@ -198,7 +200,7 @@ def _pair(
     return PreferencePair(kind, failure.task.id, failure.seed, wrong.prompt, chosen, rejected, *ids, made=made)
 
 
-def _said(step: Step) -> Completion | None:
+def said_in(step: Step) -> Completion | None:
     """What was sampled in a step, without the probabilities, which are those of another prompt. A reply that was broken off by an
     abort is none."""
     said = step.completion
@@ -213,8 +215,8 @@ def _written(agent: Agent, thought: str, actions: Sequence[Action], observation:
 
 
 def _visit(trajectory: Trajectory, step: Step, basis: Basis) -> int | None:
-    """Where `trajectory` last saw what `step` saw and acted, which led on from there; None where states cannot be told, or it never
-    did."""
+    """Where `trajectory` last saw what `step` saw and acted, which led on from there; None where states cannot be told, or it
+    never did."""
     if basis == "actions":
         return None
     here = _state(step, basis)
@@ -238,7 +240,7 @@ def _element_at(tree: Sequence[Element], x: float, y: float) -> Element | None:
     return None if found is None else found[1]
 
 
-def _consistent(pairs: Sequence[PreferencePair], left_out: Counter[str]) -> list[PreferencePair]:
+def consistent(pairs: Sequence[PreferencePair], left_out: Counter[str]) -> list[PreferencePair]:
     """Each pair once, and none of which a reply is preferred here and rejected there."""
     distinct = {(_asked(pair), pair.chosen.text, pair.rejected.text): pair for pair in reversed(pairs)}
     left_out["the same pair again"] += len(pairs) - len(distinct)

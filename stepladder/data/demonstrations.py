@@ -32,10 +32,9 @@ class DemonstratedStep:
         return self.trajectory.steps[self.index]
 
     @property
-    def screenshot(self) -> ImageRef:
-        image = self.step.observation.screenshot
-        assert image is not None, f"step {self.index} of {self.trajectory.id} has no screenshot"
-        return image
+    def screenshot(self) -> ImageRef | None:
+        """None for a step that was taken on text alone."""
+        return self.step.observation.screenshot
 
     @property
     def key(self) -> str:
@@ -48,7 +47,8 @@ class Demonstrations:
 
     Leading wrong steps (`parts["mistakes"]`) are history for the steps after them and are never imitated, and neither are those
     whose `imitated` is "nothing". A failure is learned from only where its steps were chosen for that (`parts["curated"]`).
-    `regions` gives what is known about a screenshot. Raises TaskError when there is nothing to learn from.
+    `regions` gives what is known about a screenshot, and raises KeyError where nothing is. Raises TaskError when there is nothing
+    to learn from.
     """
 
     def __init__(self, trajectories: Iterable[Trajectory], regions: Callable[[ImageRef], Sequence[Region]]) -> None:
@@ -81,9 +81,33 @@ class Demonstrations:
         chosen = random.choices(tasks, [weights.get(task, 1.0) for task in tasks], k=count)
         return [random.choice(self.train[task]) for task in chosen]
 
+    def knows(self, image: ImageRef | None) -> bool:
+        """Whether there is a screenshot, and it is known what is where on it."""
+        if image is None:
+            return False
+        try:
+            self.regions(image)
+        except KeyError:
+            return False
+        return True
+
     def screenshots(self) -> set[str]:
         """SHA-256 of every screenshot that some step to be imitated, or held back, was taken on."""
-        return {step.screenshot.sha256 for step in (*self.validation, *(s for steps in self.train.values() for s in steps))}
+        steps = (*self.validation, *(step for steps in self.train.values() for step in steps))
+        return {step.screenshot.sha256 for step in steps if step.screenshot is not None}
+
+    def texts(self) -> list[str]:
+        """What is said and written, each text once, in the steps to be imitated that have no screenshot: words that stand in no
+        instruction and on no screen."""
+        found: dict[str, None] = {}
+        for step in (step for steps in self.train.values() for step in steps if step.screenshot is None):
+            action = step.step.action
+            found |= dict.fromkeys((step.step.observation.text, step.step.thought, "" if action is None else action.text))
+        return [text for text in found if text]
+
+    def thoughts(self) -> list[str]:
+        """The thoughts of the steps to be imitated, each once."""
+        return [text for text in dict.fromkeys(step.step.thought for steps in self.train.values() for step in steps) if text]
 
     def words(self) -> Counter[str]:
         """How often each visible word stands on the training screenshots (each distinct screenshot once)."""
@@ -97,8 +121,8 @@ class Demonstrations:
     def _counted(self) -> tuple[Counter[str], Counter[str]]:
         words: Counter[str] = Counter()
         labels: Counter[str] = Counter()
-        images = {step.screenshot.sha256: step.screenshot for steps in self.train.values() for step in steps}
-        for image in images.values():
+        images = {step.screenshot: None for steps in self.train.values() for step in steps if step.screenshot is not None}
+        for image in filter(self.knows, images):
             for region in self.regions(image):
                 if region.kind in ("word", "color"):
                     words[region.text] += 1

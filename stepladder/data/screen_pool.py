@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol, get_args
 
-from stepladder.data.screens import Split, screen
+from stepladder.data.screens import Alteration, Split, screen
 from stepladder.images import ImageStore, encode_png
 from stepladder.types import ImageRef, Region, Trajectory
 
+#: As many widgets of a synthetic screen there are at least to be altered.
+ALTERABLE = 6
 HELD_OUT_SPLITS: tuple[Split, ...] = tuple(split for split in get_args(Split) if split != "train")
 #: Beside the demonstrations: trajectories whose pages were seen and that are not imitated.
 VISITED_FILE = "visited.jsonl"
@@ -18,11 +20,13 @@ VISITED_FILE = "visited.jsonl"
 
 @dataclass(frozen=True)
 class Screen:
-    """A screenshot whose regions are known. Above `ignore_above` pixels the list is not complete (an instruction area)."""
+    """A screenshot whose regions are known. Above `ignore_above` pixels the list is not complete (an instruction area). `before` is
+    the screen as it was one step earlier, where that is known."""
 
     image: ImageRef
     regions: Sequence[Region]
     ignore_above: float = 0.0
+    before: Screen | None = None
 
 
 def page_screen(image: ImageRef, regions: Sequence[Region], ignore_above: float) -> Screen:
@@ -73,14 +77,23 @@ class VisitedScreens:
 
 class ScreenPool:
     """`size` synthetic screens of one split, which say the words `known` most of the time and leave the uppermost `top` pixels
-    empty. Pictures are kept in the memory of `images` and never written to its directory."""
+    empty. Pictures are kept in the memory of `images` and never written to its directory. With `changes` every screen has one
+    before it, which differs in one thing, if that could be drawn."""
 
     def __init__(
-        self, images: ImageStore, split: Split, size: int, width: int, height: int, known: Sequence[str] = (), top: int = 0
+        self,
+        images: ImageStore,
+        split: Split,
+        size: int,
+        width: int,
+        height: int,
+        known: Sequence[str] = (),
+        top: int = 0,
+        changes: bool = False,
     ) -> None:
         self.images, self.split, self.size = images, split, size
         self.width, self.height = width, height
-        self.known, self.top = known, top
+        self.known, self.top, self.changes = known, top, changes
         self._drawn: dict[int, Screen] = {}
 
     def __len__(self) -> int:
@@ -91,10 +104,20 @@ class ScreenPool:
         if not 0 <= number < self.size:
             raise IndexError(f"screen {number} of {self.size}")
         if number not in self._drawn:
-            random = Random(f"{self.split}-{number}")
-            pixels, regions = screen(random, self.split, 1, self.width, self.height, known=self.known, top=self.top)
-            self._drawn[number] = Screen(self.images.put(encode_png(pixels), persist=False), regions)
+            self._drawn[number] = self._pair(number) if self.changes else self._screen(number)
         return self._drawn[number]
+
+    def _screen(self, number: int, altered: Alteration | None = None) -> Screen:
+        random = Random(f"{self.split}-{number}")
+        pixels, regions = screen(random, self.split, 1, self.width, self.height, known=self.known, top=self.top, altered=altered)
+        return Screen(self.images.put(encode_png(pixels), persist=False), regions)
+
+    def _pair(self, number: int) -> Screen:
+        """Screen `number` after one thing has changed, or before: something appears as often as it disappears."""
+        random = Random(f"{self.split}-{number}-change")
+        plain, other = self._screen(number), self._screen(number, Alteration(random.randrange(ALTERABLE), random.random() < 0.5))
+        first, last = (plain, other) if random.random() < 0.5 else (other, plain)
+        return replace(last, before=first)
 
     def draw(self, random: Random) -> Screen:
         return self[random.randrange(self.size)]

@@ -107,6 +107,16 @@ _PALETTES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Alteration:
+    """One thing that is different on a screen: widget `number`, in the order of drawing, is gone or, if not `gone`, in another
+    state: checked or not, enabled or not, another tab selected, another text in a field. Words, links, menus, sliders and crosses
+    have no other state."""
+
+    number: int
+    gone: bool = False
+
+
 @dataclass(slots=True)
 class _Page:
     random: Random
@@ -121,6 +131,8 @@ class _Page:
     said: set[str] = field(default_factory=set)
     taken: list[IntBox] = field(default_factory=list)
     regions: list[Region] = field(default_factory=list)
+    #: The widget that is being drawn is in another state than its random numbers say (`Alteration`).
+    other: bool = False
 
     def font(self) -> Font:
         plain = [size for size in PLAIN_SIZES if size in self.sizes]
@@ -187,12 +199,14 @@ def screen(
     count: tuple[int, int] = (6, 12),
     known: Sequence[str] = (),
     top: int = 0,
+    altered: Alteration | None = None,
 ) -> tuple[Pixels, tuple[Region, ...]]:
     """One screen: pixels uint8[height, width, 3] and the exact boxes of its words and widgets.
 
     In `split` "heldout_words" all words are held out, in "heldout_fonts" all fonts, in "heldout_sizes" all sizes; what is not
     named is as in training. `count` bounds the number of widgets tried; the screen may have room for fewer. `known` are words to be
-    drawn most often (never in "heldout_words"); the uppermost `top` pixels stay empty.
+    drawn most often (never in "heldout_words"); the uppermost `top` pixels stay empty. With `altered` the screen is the one of
+    equal arguments but for that; a number that no widget has alters nothing.
     """
     if split not in get_args(Split):
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(get_args(Split))}")
@@ -212,8 +226,14 @@ def screen(
     )
     kinds = random.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=random.randint(*count))
     one_font = page.font() if random.random() < 0.3 else None
-    for kind in kinds:
+    for number, kind in enumerate(kinds):
+        here = altered if altered is not None and altered.number == number else None
+        page.other = here is not None and not here.gone
+        before = (page.canvas.pixels.copy(), len(page.regions)) if here is not None and here.gone else None
         _DRAW[kind](page, one_font or page.font(), kind)
+        if before is not None:
+            page.canvas.pixels[:] = before[0]
+            del page.regions[before[1] :]
     return page.canvas.pixels, tuple(page.regions)
 
 
@@ -243,7 +263,7 @@ def _draw_button(page: _Page, font: Font, kind: str) -> None:
         return
     box = page.taken[-1]
     palette = page.palette
-    disabled = page.random.random() < 0.08
+    disabled = (page.random.random() < 0.08) != page.other
     page.canvas.panel(box, palette.face, palette.border, palette.radius)
     ink = _between(palette.face_ink, palette.face, 0.6) if disabled else palette.face_ink
     page.write(*place, text, font, ink, box, "button")
@@ -260,6 +280,8 @@ def _draw_field(page: _Page, font: Font, kind: str) -> None:
         return
     box = page.taken[-1]
     focused = page.random.random() < 0.25
+    if page.other and kind != "password":
+        text = shown = "" if text else _unsaid_word(page, font, room)
     border = (0, 0, 0) if focused and page.palette is _PALETTES[0] else page.palette.accent if focused else page.palette.border
     page.canvas.panel(box, page.palette.field, border, min(page.palette.radius, 3), 2 if focused else 1)
     x, y = box[0] + 4, box[1] + 4
@@ -274,6 +296,12 @@ def _draw_field(page: _Page, font: Font, kind: str) -> None:
     page.regions.append(Region("" if kind == "password" else text, kind, box, box, kind, states))
 
 
+def _unsaid_word(page: _Page, font: Font, room: int) -> str:
+    """A word that the screen does not say yet and that fits, chosen without one of the screen's random numbers."""
+    words = [w for w in vocabulary(page.words, VOCABULARY) if w not in page.said and text_width(font, w) <= room - 2]
+    return Random(f"{page.taken[-1]}").choice(words)
+
+
 def _draw_mark(page: _Page, font: Font, kind: str) -> None:
     """A check box or a radio button with its label."""
     text, line = page.text(), line_height(font)
@@ -283,7 +311,7 @@ def _draw_mark(page: _Page, font: Font, kind: str) -> None:
         return
     target = page.taken[-1]
     x, y = target[0], target[1] + (height - MARK) // 2
-    checked, palette = page.random.random() < 0.5, page.palette
+    checked, palette = (page.random.random() < 0.5) != page.other, page.palette
     if kind == "radio":
         page.canvas.panel((x, y, MARK, MARK), palette.field, palette.accent if checked else palette.border, MARK / 2)
         if checked:
@@ -319,6 +347,7 @@ def _draw_tabs(page: _Page, font: Font, kind: str) -> None:
     if place is None:
         return
     selected, x, palette = page.random.randrange(len(texts)), place[0] - 7, page.palette
+    selected = (selected + page.other) % len(texts)
     for index, (text, width) in enumerate(zip(texts, widths, strict=True)):
         box = (x, place[1] - 4, width, line + 8)
         chosen = index == selected

@@ -45,7 +45,8 @@ def _frequent(texts: Counter[str]) -> list[str]:
 
 
 def tokenizer_corpus(demonstrations: Demonstrations, words: Iterable[str]) -> list[str]:
-    """Text to train the tokenizer on: the words, the instructions, the names of roles and actions, letters spelled one by one.
+    """Text to train the tokenizer on: the words, the instructions, the names of roles and actions, letters spelled one by one, and
+    where there is no screen what is said instead.
 
     Instructions that carry random strings (passwords) are left out, or their syllables would fill the vocabulary.
     """
@@ -58,6 +59,7 @@ def tokenizer_corpus(demonstrations: Demonstrations, words: Iterable[str]) -> li
     return [
         *(word for word in [*words, *frequent] for _ in range(3)),
         *plain[:3000],
+        *demonstrations.texts()[:3000],
         *["system\nuser\nassistant\nleft_click type key scroll wait terminate answer yes no"] * 20,
         *[letters] * 20,
     ]

@@ -13,6 +13,7 @@ ENVIRONMENTS = {
     "desk": "stepladder.envs.desktop.desk.environment:DeskEnvironment",
     "osworld": "stepladder.envs.osworld.environment:OSWorldEnvironment",
     "forms": "stepladder.envs.forms.environment:FormsEnvironment",
+    "reasoning": "stepladder.envs.reasoning.environment:ReasoningEnvironment",
 }
 
 

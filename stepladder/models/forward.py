@@ -15,6 +15,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.models.attention import CAUSAL
 from stepladder.models.attention import NAME as ATTENTION
+from stepladder.models.renderer import Renderer
 
 Visual = tuple[Tensor, list[Tensor]]
 
@@ -82,3 +83,8 @@ def token_logits(
 def token_logprobs(model: Qwen3VLForConditionalGeneration, states: Tensor, targets: Tensor, banned: Tensor | None = None) -> Tensor:
     """Log-probabilities float32[N] of `targets` int64[N] from hidden states float[N, hidden]; see `token_logits`."""
     return -F.cross_entropy(token_logits(model, states, banned), targets, reduction="none")
+
+
+def banned_ids(model: Qwen3VLForConditionalGeneration, renderer: Renderer) -> Tensor:
+    """Ids int64[K] that are never sampled: the renderer's, and rows of the output layer for which the tokenizer has no token."""
+    return torch.tensor([*renderer.banned_ids, *range(renderer.vocabulary, model.lm_head.out_features)], dtype=torch.int64)

@@ -8,7 +8,8 @@ kind of widget, and where the centre of the thing to click is.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,3 +149,34 @@ def letter_targets(word: str) -> list[int]:
     known = [LETTERS.find(letter) for letter in word[:LETTER_SLOTS]]
     codes = [code if code >= 0 else -100 for code in known]
     return codes + [BLANK_LETTER] * (LETTER_SLOTS - len(codes))
+
+
+class ContrastiveHead(nn.Module):
+    """Pictures and texts in one space, where a picture is nearest to its own text (CLIP, A. Radford et al., arXiv 2103.00020,
+    figure 3). The temperature is learned; it begins at 0.07 and its inverse never exceeds 100 (section 2.5 there)."""
+
+    def __init__(self, hidden: int, width: int = 128) -> None:
+        super().__init__()
+        self.picture, self.text = nn.Linear(hidden, width, bias=False), nn.Linear(hidden, width, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def pictures(self, visual: Tensor, lengths: Sequence[int]) -> Tensor:
+        """float32[pictures, width] of length 1: the projected mean of each picture's visual tokens float[V, hidden], of which the
+        pictures have `lengths`."""
+        means = torch.stack([tokens.float().mean(0) for tokens in visual.split(list(lengths))])
+        return F.normalize(F.linear(means, self.picture.weight), dim=-1)
+
+    def texts(self, states: Tensor) -> Tensor:
+        """float32[texts, width] of length 1, from each text's last hidden state float[texts, hidden]."""
+        return F.normalize(F.linear(states.float(), self.text.weight), dim=-1)
+
+    def loss(self, pictures: Tensor, texts: Tensor) -> Tensor:
+        """InfoNCE over n pairs: the mean of -log softmax_j(scale <picture_i, text_j>)_i, and of the roles exchanged."""
+        logits = self.log_scale.exp() * pictures @ texts.T
+        own = torch.arange(len(logits), device=logits.device)
+        return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Bring the temperature back within its bounds, after an update."""
+        self.log_scale.clamp_(max=math.log(100.0))

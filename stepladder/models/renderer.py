@@ -35,13 +35,14 @@ class Renderer:
         ids = tokenizer.convert_tokens_to_ids
         self._start, self._end = ids("<|im_start|>"), ids("<|im_end|>")
         self._vision_start, self._vision_end = ids("<|vision_start|>"), ids("<|vision_end|>")
+        self._end_of_text: int | None = ids("<|endoftext|>")
         self.image_id: int = ids(IMAGE_TOKEN)
         picture = processor.image_processor
         self.patch: int = picture.patch_size
         self.merge: int = picture.merge_size
         self._time: int = picture.temporal_patch_size
         #: Ids that end a reply.
-        self.stop_ids: tuple[int, ...] = (self._end, *(i for i in [ids("<|endoftext|>")] if i is not None))
+        self.stop_ids: tuple[int, ...] = (self._end, *(i for i in [self._end_of_text] if i is not None))
         #: Ids that may never be sampled: every special token except those that end a reply.
         self.banned_ids: tuple[int, ...] = tuple(
             sorted({i for i, t in tokenizer.added_tokens_decoder.items() if t.special} - set(self.stop_ids))
@@ -76,6 +77,23 @@ class Renderer:
     def reply(self, text: str) -> IntArray:
         """Ids int32[C] of an assistant's reply as it would be sampled: the text, then the end token."""
         return np.asarray([*self._encode(text), self._end], dtype=np.int32)
+
+    def document(self, images: Sequence[ImageRef], texts: Sequence[str]) -> tuple[IntArray, Spans, IntArray]:
+        """A document of pre-training: ids int32[T], the pictures' spans, and int32[T] which of the texts a token is of (-1: none).
+
+        It is the end-of-text token, the pictures, the texts, each tokenized by itself, and the end-of-text token once more: what
+        ends a document also predicts the first token of the next. Raises ValueError for a vocabulary without such a token.
+        """
+        if self._end_of_text is None:
+            raise ValueError("the tokenizer has no <|endoftext|>, which stands before and after every document")
+        pieces: list[int | str | IntArray | ImageRef] = [self._end_of_text]
+        for image in images:
+            pieces += [self._vision_start, image, self._vision_end]
+        tokens, spans = self._join(pieces)
+        encoded = [np.asarray(self._encode_text(text), dtype=np.int32) for text in texts]  # not cached: it will not come again
+        lengths = [len(tokens), *(len(ids) for ids in encoded), 1]
+        owners = np.repeat(np.asarray([-1, *range(len(encoded)), -1], dtype=np.int32), lengths)
+        return np.concatenate([tokens, *encoded, np.asarray([self._end_of_text], dtype=np.int32)]), spans, owners
 
     def decode(self, tokens: Sequence[int] | IntArray) -> str:
         """The text of sampled ids, without the end token."""

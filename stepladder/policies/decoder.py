@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.models.attention import NAME as ATTENTION
-from stepladder.models.forward import Visual, hidden_states
+from stepladder.models.forward import Visual, banned_ids, hidden_states
 from stepladder.models.renderer import Renderer
 from stepladder.models.vision import encode_images
 from stepladder.policies.key_value_cache import SlotCache
@@ -285,9 +285,14 @@ class Decoder:
         last = states[range(len(readings)), [reading.count - 1 for reading in readings]]
         self._sample(last[rows], self.replies[first:])
 
-    def _sample(self, states: Tensor, replies: Sequence[Reply]) -> None:
+    def _logits(self, states: Tensor, replies: Sequence[Reply]) -> Tensor:
+        """float[B, V] from hidden states float[B, hidden]: what the next token of each reply is sampled by."""
         with torch.autocast(states.device.type, dtype=torch.bfloat16, enabled=self._autocast):
-            logits = self.model.lm_head(states)
+            logits: Tensor = self.model.lm_head(states)
+        return logits
+
+    def _sample(self, states: Tensor, replies: Sequence[Reply]) -> None:
+        logits = self._logits(states, replies)
         uniforms = [reply.random.random() for reply in replies]
         sampled = sample_tokens(logits, [reply.sampling for reply in replies], uniforms, self._banned)
         for reply, token, logprob, entropy in zip(replies, *(values.tolist() for values in sampled), strict=True):
@@ -349,11 +354,6 @@ class _Pictures:
         for image, *features in zip(images, *(feature.split(count) for feature in (tokens, *deepstack)), strict=True):
             self._encoded[image] = tuple(features)
             self._held += count
-
-
-def banned_ids(model: Qwen3VLForConditionalGeneration, renderer: Renderer) -> Tensor:
-    """Ids int64[K] that are never sampled: the renderer's, and rows of the output layer for which the tokenizer has no token."""
-    return torch.tensor([*renderer.banned_ids, *range(renderer.vocabulary, model.lm_head.out_features)], dtype=torch.int64)
 
 
 def new_reply(prompt: Prompt, sampling: Sampling, limit: int, on_token: OnToken | None = None) -> Reply:

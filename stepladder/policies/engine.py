@@ -6,7 +6,7 @@ import asyncio
 import queue
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -45,7 +45,7 @@ class Engine:
     New requests join between two tokens of the replies in progress; `max_batch` replies are written at once. A request that
     finds the engine idle waits `linger` seconds for company. `context` is the largest number of tokens of prompt and reply
     (default: what the model's configuration says). `version` names the weights and is recorded with every completion.
-    Other keywords are those of `Decoder`.
+    `decode` makes the decoder; other keywords are its own.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Engine:
         context: int | None = None,
         linger: float = 0.002,
         version: int = 0,
+        decode: Callable[..., Decoder] = Decoder,
         **decoder: Any,
     ) -> None:
         if max_batch < 1:
@@ -66,7 +67,7 @@ class Engine:
         self.version = version
         largest = int(model.config.text_config.max_position_embeddings)
         self.context = min(context or largest, largest)
-        self._decoder = Decoder(model, renderer, **decoder)
+        self._decoder = decode(model, renderer, **decoder)
         self._max_batch = max_batch
         self._linger = linger
         self._inbox: queue.SimpleQueue[_Request | _Update | _Abort | None] = queue.SimpleQueue()

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stepladder.report.content import Curve, DomainTrained, Measured, Report, Rung, Strip, choose_strips, report_json
+from stepladder.report.content import Curve, DomainTrained, Measured, Perceived, Report, Rung, Strip, choose_strips, report_json
 from stepladder.report.html import html_page
 from stepladder.report.markdown import write_markdown
 from stepladder.run import write_json
 
-__all__ = ["Curve", "DomainTrained", "Measured", "Report", "Rung", "Strip", "choose_strips", "report_json", "write_report"]
+__all__ = [
+    "Curve",
+    "DomainTrained",
+    "Measured",
+    "Perceived",
+    "Report",
+    "Rung",
+    "Strip",
+    "choose_strips",
+    "report_json",
+    "write_report",
+]
 
 
 def write_report(directory: Path | str, data: Report) -> Path:

@@ -11,6 +11,7 @@ from stepladder.alarms import Alarm
 from stepladder.codec import to_json
 from stepladder.images import ImageStore
 from stepladder.report.breakdown import DomainRow, domain_rows, feasible_rates, overall_row, repeats_of
+from stepladder.report.table import Table
 from stepladder.results import Result
 from stepladder.stats import Rate, Repeats
 from stepladder.types import Trajectory
@@ -51,6 +52,20 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Perceived:
+    """How well questions of one `kind` about the screens of one `source` were answered: `value` (None for n = 0) of a `measure` in
+    0..1, over `n` questions, between `low` and `high` at 95 %."""
+
+    kind: str
+    source: str
+    measure: str
+    n: int
+    value: float | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Strip:
     """An episode as a row of screenshots; `note` is a sentence to go with it."""
 
@@ -77,11 +92,12 @@ class DomainTrained:
 class Report:
     """`rungs` in the order of training; the last one is the headline. `baselines` by name ("random", "idle", "give_up", "oracle").
 
-    `perception` is question kind -> condition ("known", "held-out words", ...) -> rate. `phases` are seconds by stage, in
+    `perception` is question kind -> condition ("known", "held-out words", ...) -> rate, `perceived` the same in rows, with more
+    measures. `phases` are seconds by stage, in
     order. `about` is small print: name -> text (machine, versions, commit). Film strips need `images`.
 
     The report of a training has no rungs, and `validation`, `domains`, `alarms` and `settings`: name -> (value, default) of those
-    that differ.
+    that differ. `tables` stand behind the headline.
     """
 
     title: str
@@ -99,6 +115,8 @@ class Report:
     domains: tuple[DomainTrained, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     settings: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    perceived: tuple[Perceived, ...] = ()
+    tables: tuple[Table, ...] = ()
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -124,6 +142,7 @@ def report_json(data: Report) -> dict[str, Any]:
         ],
         "baselines": {name: _result_json(result) for name, result in data.baselines.items()},
         "perception": {kind: {name: to_json(rate) for name, rate in row.items()} for kind, row in data.perception.items()},
+        "perceived": [dataclasses.asdict(one) for one in data.perceived],
         "phases": dict(data.phases),
         "validation": [dataclasses.asdict(one) for one in data.validation],
         "domains": [dataclasses.asdict(one) for one in data.domains],

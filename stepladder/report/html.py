@@ -10,9 +10,11 @@ from stepladder.report.breakdown import feasible_rates
 from stepladder.report.content import Report, Strip
 from stepladder.report.figures import curve_svg
 from stepladder.report.frames import frames, outcome
+from stepladder.report.perception import perception_table
 from stepladder.report.sections import domains_section, facts_section, marks, repeats_section
 from stepladder.report.style import CSS
-from stepladder.report.training import alarm_table, section, settings_table, trained_domains_table, validation_table
+from stepladder.report.table import section
+from stepladder.report.training import alarm_table, settings_table, trained_domains_table, validation_table
 from stepladder.report.words import BASELINE_NAMES, duration, errors_of, interval, missing_words, percent, readable
 from stepladder.results import Result, TaskResult
 
@@ -25,6 +27,7 @@ def html_page(data: Report) -> str:
     parts = [
         f'<p class="kicker">Stepladder report</p><h1>{escape(data.title)}</h1><p class="lede">{escape(data.summary)}</p>',
         *_headline(data),
+        *(part for table in data.tables for part in section(table)),
         *facts_section(data),
         *domains_section(data),
         *_tasks(data),
@@ -34,6 +37,7 @@ def html_page(data: Report) -> str:
         *section(alarm_table(data)),
         *_curves(data),
         *_perception(data),
+        *section(perception_table(data)),
         *_phases(data),
         *_strips(data),
         *_missing(data),

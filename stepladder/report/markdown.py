@@ -11,7 +11,9 @@ from stepladder.report.content import Report
 from stepladder.report.figures import curve_svg
 from stepladder.report.frames import film_strip, frames, outcome
 from stepladder.report.markdown_text import code, inline, plain
-from stepladder.report.training import alarm_table, markdown_section, settings_table, trained_domains_table, validation_table
+from stepladder.report.perception import perception_table
+from stepladder.report.table import markdown_section
+from stepladder.report.training import alarm_table, settings_table, trained_domains_table, validation_table
 from stepladder.report.words import (
     BASELINE_NAMES,
     DOMAIN_NOTE,
@@ -43,6 +45,7 @@ def write_markdown(directory: Path, data: Report) -> None:
         f"# {inline(data.title)}",
         plain(data.summary),
         *_headline(data),
+        *(part for table in data.tables for part in markdown_section(table)),
         *_domains(data),
         *_tasks(data),
         *_repeats(data, pictures),
@@ -50,7 +53,13 @@ def write_markdown(directory: Path, data: Report) -> None:
     for table in (validation_table, trained_domains_table, alarm_table):
         blocks += markdown_section(table(data))
     blocks += _curves(data, pictures)
-    blocks += [*_perception(data), *_phases(data), *_strips(data, pictures), *_missing(data)]
+    blocks += [
+        *_perception(data),
+        *markdown_section(perception_table(data)),
+        *_phases(data),
+        *_strips(data, pictures),
+        *_missing(data),
+    ]
     blocks += [*markdown_section(settings_table(data)), *_small_print(data)]
     (directory / "report.md").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
 

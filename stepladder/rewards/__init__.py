@@ -15,7 +15,9 @@ REWARDS = {
     "shaped": "stepladder.rewards.shaped:ShapedReward",
     "format": "stepladder.rewards.format:FormatReward",
     "length": "stepladder.rewards.length:LengthReward",
+    "verifiable": "stepladder.rewards.verifiable:VerifiableReward",
     "judge": "stepladder.rewards.judge:JudgeReward",
+    "model": "stepladder.rewards.model:ModelReward",
     "weighted": "stepladder.rewards.combine:WeightedReward",
 }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Container
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol, cast, runtime_checkable
 
@@ -17,6 +18,8 @@ Regions = tuple[Region, ...]
 VISIT = "visit"
 #: What is on a screen; None when that is known already, from elsewhere or from an earlier step.
 Seen = Regions | None
+#: Makes who shows how to go on, from a function that gives the latest observation.
+Guide = Callable[[Callable[[], Observation]], Demonstrator]
 
 
 @runtime_checkable
@@ -73,6 +76,16 @@ class _Recorder:
             self.regions.append(await self.look_once(self.observation.screenshot))
         self.steps.append(Step(self.observation, action, thought))
         self.observation = await self.deadlines.call("step", self.environment.step(action), extra=action.seconds)
+
+    async def again(self, step: Step) -> None:
+        """Do what was done in `step`, no part of the loss."""
+        assert self.observation is not None
+        if self._with_regions:
+            self.regions.append(await self.look_once(self.observation.screenshot))
+        past = replace(step, observation=self.observation, prompt=None, completion=None, imitated="nothing")
+        self.steps.append(past)
+        for action in step.actions:
+            self.observation = await self.deadlines.call("step", self.environment.step(action), extra=action.seconds)
 
 
 async def run_demonstration(
@@ -139,6 +152,83 @@ async def run_demonstration(
         error=error,
     )
     return trajectory, recorder.regions
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What came of `run_recovery`: the trajectory, the regions before each of its steps (see `run_demonstration`), and how many of
+    the steps that were to be replayed led where they had led before; with fewer than all, nothing further was done."""
+
+    trajectory: Trajectory
+    regions: list[Seen]
+    replayed: int
+
+
+async def run_recovery(
+    environment: Environment,
+    past: Sequence[Step],
+    after: Observation | None,
+    task: Task,
+    seed: int,
+    *,
+    limits: Limits,
+    guide: Guide | None = None,
+    regions: bool = False,
+    known: Container[str] = (),
+    identifier: str = "",
+) -> Replayed:
+    """Do again what was done in `past`, then what leads on from there to the goal, and grade it.
+
+    The steps of `past` are marked as no part of the loss. Each must show the screen that it showed, and the last lead to `after`
+    (None: anywhere). What leads on is said by `guide`, by default the environment itself. Raises TypeError when that cannot
+    demonstrate.
+    """
+    recorder = _Recorder(environment, limits, regions and isinstance(environment, HasRegions), known)
+    demonstrator = environment if guide is None else guide(lambda: _shown(recorder))
+    if not isinstance(demonstrator, Demonstrator):
+        raise TypeError(f"{type(demonstrator).__name__} cannot demonstrate: it has no method solve()")
+    replayed, reward, error = 0, None, None
+    status: Status = "max_steps"
+    try:
+        extra = own_time(environment, limits, "reset")
+        recorder.observation = await recorder.deadlines.call("reset", environment.reset(task, seed), extra=extra)
+        seen = [*(step.observation for step in past), after]
+        while replayed < len(past) and not recorder.observation.done and same_state(recorder.observation, seen[replayed]):
+            await recorder.again(past[replayed])
+            replayed += 1
+        if replayed == len(past) and same_state(recorder.observation, after) and not recorder.observation.done:
+            status = await _act_out(recorder, demonstrator, len(past) + task.max_steps)
+            extra = own_time(environment, limits, "evaluate")
+            reward = float(await recorder.deadlines.call("evaluate", environment.evaluate(), extra=extra))
+        elif not same_state(recorder.observation, after):
+            replayed = min(replayed, len(past) - 1)
+    except EnvironmentTimeout as failure:
+        status, error = "timeout", str(failure)
+    except EnvironmentFailure as failure:
+        status, error = "env_error", str(failure)
+    shown = getattr(environment, "task", task)
+    steps = tuple(recorder.steps)
+    trajectory = Trajectory(
+        identifier, shown, steps, recorder.observation, status, reward, seed=seed, policy="recovery", error=error
+    )
+    return Replayed(trajectory, recorder.regions, replayed)
+
+
+def same_state(here: Observation, before: Observation | None) -> bool:
+    """Whether two observations show the same state: by their state keys where both have one, else by the screenshot, else by the
+    text. Anything is the same as None."""
+    if before is None:
+        return True
+    if here.state_key and before.state_key:
+        return here.state_key == before.state_key
+    if here.screenshot is not None or before.screenshot is not None:
+        return here.screenshot == before.screenshot
+    return here.text == before.text
+
+
+def _shown(recorder: _Recorder) -> Observation:
+    assert recorder.observation is not None
+    return recorder.observation
 
 
 async def look_at(

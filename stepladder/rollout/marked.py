@@ -5,19 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-
-from stepladder.agents.marks import Mark, marks
-from stepladder.drawing import DEFAULT_FONT, bundled_fonts
-from stepladder.images import ImageStore, Pixels
+from stepladder.agents.marks import marks
+from stepladder.drawing import number_boxes
+from stepladder.images import ImageStore
 from stepladder.interfaces import Environment
 from stepladder.rollout.wrapped import WrappedEnvironment
 from stepladder.types import Action, Observation
-
-_BOX = (255, 0, 0)
-_LABEL = (0, 0, 0)
-_TEXT = (255, 255, 255)
 
 
 class MarkedEnvironment(WrappedEnvironment):
@@ -37,23 +30,5 @@ class MarkedEnvironment(WrappedEnvironment):
         if seen.screenshot is None or not found:
             return seen
         pixels = self._images.load(seen.screenshot)
-        drawn = await asyncio.to_thread(draw_marks, pixels, found)
+        drawn = await asyncio.to_thread(number_boxes, pixels, [(mark.number, mark.box) for mark in found])
         return replace(seen, screenshot=self._images.put_pixels(drawn))
-
-
-def draw_marks(pixels: Pixels, found: list[Mark]) -> Pixels:
-    """A copy of uint8[height, width, 3] with a red box around every mark and its number at the box's lower left corner."""
-    image = Image.fromarray(pixels).convert("RGB")
-    draw = ImageDraw.Draw(image)
-    font = ImageFont.truetype(str(bundled_fonts()[DEFAULT_FONT.name]), round(DEFAULT_FONT.size))
-    for mark in found:
-        left, top, width, height = mark.box
-        draw.rectangle((left, top, left + width, top + height), outline=_BOX)
-    for mark in found:  # above all boxes
-        left, top, _, height = mark.box
-        _, label_top, label_right, _ = draw.textbbox((0, 0), str(mark.number), font=font, anchor="lb")
-        # A label that would leave the screen stands at its edge.
-        place = (min(max(left, 0), image.width - label_right), min(max(top + height, -label_top), image.height))
-        draw.rectangle(draw.textbbox(place, str(mark.number), font=font, anchor="lb"), fill=_LABEL)
-        draw.text(place, str(mark.number), fill=_TEXT, font=font, anchor="lb")
-    return np.asarray(image)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from stepladder.agents.qwen_vl import QwenVLAgent
 from stepladder.codec import from_json
-from stepladder.config import to_dict
+from stepladder.config import ConfigError, to_dict
 from stepladder.run import write_json
 
 FILE = "stepladder_agent.json"
@@ -25,9 +25,14 @@ class AgentOptions:
     thought: Literal["none", "action", "full"] = "none"
     system: Literal["full", "short", "none"] = "none"
     grid: int = 10
+    level: Literal["trained", "action", "thought", "observation"] = "trained"
 
     def build(self) -> QwenVLAgent:
-        return QwenVLAgent(self.screenshots, self.thought, self.system, self.grid)
+        """Raises ConfigError for options that do not go together."""
+        try:
+            return QwenVLAgent(self.screenshots, self.thought, self.system, self.grid, self.level)
+        except ValueError as error:
+            raise ConfigError(f"agent: {error}") from error
 
     @property
     def reply_tokens(self) -> int:

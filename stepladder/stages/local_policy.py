@@ -16,6 +16,7 @@ from stepladder.models.renderer import Renderer
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.stages.agent_options import AgentOptions
+from stepladder.types import IntArray
 
 
 def load_policy(directory: Path, images: ImageStore) -> tuple[Qwen3VLForConditionalGeneration, Renderer]:
@@ -25,6 +26,17 @@ def load_policy(directory: Path, images: ImageStore) -> tuple[Qwen3VLForConditio
     except FileNotFoundError as error:
         raise ConfigError(str(error)) from error
     return model, Renderer(processor, images)
+
+
+def check_vocabulary(directory: Path, renderer: Renderer, reply: IntArray, prompt: IntArray | None, key: str) -> None:
+    """Raises ConfigError where the ids int32[C] and int32[P] of a recorded reply and its prompt are not all in the vocabulary of
+    the checkpoint in `directory`; `key` says which reply."""
+    largest = max(int(reply.max(initial=0)), 0 if prompt is None else int(prompt.max(initial=0)))
+    if largest >= renderer.vocabulary:
+        raise ConfigError(
+            f"checkpoint: {directory} has {renderer.vocabulary} ids and {key} has id {largest}: "
+            "the episodes are those of another vocabulary"
+        )
 
 
 @contextmanager

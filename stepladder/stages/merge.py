@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.config import ConfigError, to_dict
@@ -28,6 +26,7 @@ from stepladder.run import describe_machine, write_json
 from stepladder.stages.agent_options import FILE as AGENT_FILE
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.local_policy import load_policy
+from stepladder.train.averaging import WeightedSum
 
 #: What was merged, with which weights; in the directory of the merged checkpoint.
 MERGE_FILE = "stepladder_merge.json"
@@ -74,12 +73,16 @@ def main(config: MergeConfig) -> Path:
     config.check()
     first, images = config.checkpoints[0], ImageStore()
     model, renderer = load_policy(first, images)
-    total = {name: _first(value, config.shares[0]) for name, value in model.state_dict().items()}
+    mean = WeightedSum()
+    mean.add(model.state_dict(), config.shares[0])
     for path, share in zip(config.checkpoints[1:], config.shares[1:], strict=True):
         other, its = load_policy(path, images)
         _check_alike(first, model, renderer, path, other, its)
-        _add(total, other.state_dict(), share, first, path)
-    model.load_state_dict(total)
+        try:
+            mean.add(other.state_dict(), share)
+        except ValueError as error:
+            raise ConfigError(f"checkpoints: {first} and {path}: {error}") from error
+    model.load_state_dict(mean.total)
     partial = config.output.with_name(f"{config.output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     save_checkpoint(partial, model, renderer.processor)
@@ -88,19 +91,6 @@ def main(config: MergeConfig) -> Path:
     write_json(partial / MERGE_FILE, {"checkpoints": list(map(str, config.checkpoints)), "weights": list(config.shares), **_when()})
     partial.replace(config.output)
     return config.output
-
-
-def _first(value: Tensor, share: float) -> Tensor:
-    return value.float() * share if value.is_floating_point() else value.clone()
-
-
-def _add(total: Mapping[str, Tensor], state: Mapping[str, Tensor], share: float, first: Path, path: Path) -> None:
-    """Add `share` times the floating-point tensors of `state`; all others have to be equal. Sums are in float32."""
-    for name, value in state.items():
-        if value.is_floating_point():
-            total[name].add_(value.float(), alpha=share)
-        elif not torch.equal(total[name], value):
-            raise ConfigError(f"checkpoints: {name} holds other whole numbers in {path} than in {first}; it cannot be averaged")
 
 
 def _check_alike(

@@ -12,13 +12,15 @@ from pathlib import Path
 from random import Random
 
 from stepladder.data.demonstrations import Demonstrations
-from stepladder.data.perception import Kind, items, score
+from stepladder.data.perception import items, score
+from stepladder.data.perception_question import Kind
 from stepladder.data.regions import RegionStore
 from stepladder.data.screen_pool import HELD_OUT_SPLITS, Screen, ScreenPool, page_screen
 from stepladder.images import ImageStore
 from stepladder.interfaces import Agent, ParseError, Policy
 from stepladder.progress import Progress
 from stepladder.stages.local_policy import open_checkpoint
+from stepladder.stages.perception_sources import UNSEEN
 from stepladder.stats import Rate, success_rate
 from stepladder.store import TrajectoryStore
 from stepladder.types import Action, Sampling, Trajectory
@@ -33,8 +35,6 @@ CONDITIONS = {
 KINDS: tuple[Kind, ...] = ("grounding", "reading", "state")
 #: Labels that are asked for on one screen which has several.
 LABELS = 2
-#: Screens of training are numbered from 0; those that measure "train" come from here on.
-UNSEEN = 1_000_000
 
 
 def held_out_screens(demonstrations: Path, images: ImageStore, count: int, ignore_above: float) -> dict[str, list[Screen]]:
@@ -42,7 +42,8 @@ def held_out_screens(demonstrations: Path, images: ImageStore, count: int, ignor
     regions = RegionStore(demonstrations / "regions.jsonl")
     with TrajectoryStore(demonstrations / "trajectories.jsonl") as store:
         validation = Demonstrations(store, regions.get).validation
-    pages = list({step.screenshot.sha256: step.screenshot for step in validation}.values())
+    shown = {step.screenshot: None for step in validation if step.screenshot is not None}
+    pages = [image for image in shown if image in regions]
     Random("pages").shuffle(pages)
     width, height = pages[0].width, pages[0].height
     screens = {"pages": [page_screen(image, regions.get(image), ignore_above) for image in pages[:count]]}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from stepladder.data.policy_documents import DocumentAgent
 from stepladder.data.regions import RegionStore
 from stepladder.images import ImageStore
 from stepladder.interfaces import Agent, Environment
@@ -16,6 +17,7 @@ from stepladder.rollout.demonstrate import HasRegions
 from stepladder.rollout.group import EpisodeJob, play_many, policy_player
 from stepladder.rollout.judging import judging
 from stepladder.rollout.live import LiveScreens
+from stepladder.rollout.policy_aware import PolicyAware, policy_aware
 from stepladder.rollout.pool import EnvironmentPool, PoolSettings
 from stepladder.store import TrajectoryStore
 from stepladder.types import Group, Limits, Observation, Sampling, Step, Trajectory
@@ -25,7 +27,8 @@ class Player:
     """`environments` episodes at a time of each kind of environment; opened when they are first needed.
 
     With `regions`, what is where on the screens of kept episodes is noted there, if the environment knows. `judge` grades judged
-    tasks; with `opinion` it is asked about every kept episode. The player closes it.
+    tasks; with `opinion` it is asked about every kept episode. The player closes it. `aware` says which of the episodes that are
+    kept are shown a policy document.
     """
 
     def __init__(
@@ -43,10 +46,13 @@ class Player:
         regions: RegionStore | None = None,
         judge: Judge | None = None,
         opinion: bool = False,
+        aware: PolicyAware | None = None,
     ) -> None:
         self.policy, self.agent, self.images, self.store = policy, agent, images, store
         self.sampling, self.limits, self.regions = sampling, limits, regions
         self.judge, self.opinion = judge, opinion
+        self.aware = aware if aware is not None and aware.document is not None and aware.share else None
+        self._document = self.aware.document.read_text(encoding="utf-8") if self.aware and self.aware.document else ""
         self._count, self._options, self._settings = environments, options, pool
         self._pools: dict[str, EnvironmentPool] = {}
         self._live = LiveScreens(store.path.parent, store.path.stem)
@@ -97,6 +103,10 @@ class Player:
                 self._pools[kind] = await pool.start()
             watch, live = None if self.regions is None or store is None else note, None if store is None else self._live
             play = policy_player(self.agent, self.policy, sampling, self.limits, watch, live)
+            if self.aware is not None and store is not None:
+                shown = policy_player(DocumentAgent(self.agent, self._document), self.policy, sampling, self.limits, watch, live)
+                render = self.policy.engine.renderer.render
+                play = policy_aware(play, shown, self.aware.share, self.aware.behaviour, self.agent, render)
             if self.judge is not None:
                 play = judging(play, self.judge, self.opinion and store is not None)
             of_kind = [job for job in jobs if job.task.env == kind]

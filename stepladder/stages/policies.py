@@ -3,6 +3,7 @@
 random, idle, give_up,       the baselines (which only an evaluation plays)
 oracle
 CHECKPOINT, local:CHECKPOINT a checkpoint directory, in this process
+eft:LARGE,TUNED,SMALL        emulated fine-tuning over three checkpoint directories (`policies.emulated`); with #1.5 its scale
 openai:URL, openai:URL#MODEL an OpenAI-compatible chat server: vLLM, SGLang, `stepladder serve`
 anthropic:MODEL              Anthropic's Messages API with the computer tool
 openai-responses:MODEL       OpenAI's Responses API with the computer tool
@@ -35,9 +36,11 @@ from stepladder.types import Completion, Message, Prompt, Sampling
 BASELINES = ("random", "idle", "give_up", "oracle")
 #: Loads a checkpoint directory; named here and not imported, so that everything else works where PyTorch is not installed.
 LOCAL_POLICY = "stepladder.stages.local_policy:open_checkpoint"
+EMULATED_POLICY = "stepladder.stages.emulated_policy:open_emulated"
+EMULATED = "eft"
 #: Names of other files in the directory of a run; with those of the baselines no checkpoint's results are called so.
 TAKEN = ("config", "environment", "metrics", "phases", "report", "run")
-Kind = Literal["baseline", "checkpoint", "openai", "anthropic", "openai-responses", "class"]
+Kind = Literal["baseline", "checkpoint", "emulated", "openai", "anthropic", "openai-responses", "class"]
 #: Policies of servers, loaded when they are asked for: they need httpx.
 SERVERS: Mapping[str, str] = {
     "openai": "stepladder.policies.openai_chat:OpenAIChatPolicy",
@@ -83,8 +86,8 @@ class ApiOptions:
 
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
-    """What a user wrote, taken apart: `target` is a baseline's name, a directory, an address, a model or a dotted path; `model` is
-    what stands after "#"; `name` is what episodes are called, and the files they are in."""
+    """What a user wrote, taken apart: `target` is a baseline's name, a directory, three of them with commas between, an address, a
+    model or a dotted path; `model` is what stands after "#"; `name` is what episodes are called, and the files they are in."""
 
     kind: Kind
     target: str
@@ -93,7 +96,7 @@ class PolicySpec:
 
 
 def read_policy(policy: str) -> PolicySpec:
-    """Raises ConfigError for a server without an address or a model."""
+    """Raises ConfigError for a server without an address or a model, and for an emulation that is not of three checkpoints."""
     if policy in BASELINES:
         return PolicySpec("baseline", policy, None, policy)
     prefix, colon, rest = policy.partition(":")
@@ -104,6 +107,8 @@ def read_policy(policy: str) -> PolicySpec:
         address = re.sub(r"^https?://|/v1/?$|/$", "", target)
         name = re.sub(r"[^\w.-]+", "-", f"{prefix}-{address}{'-' + model if model else ''}")
         return PolicySpec(_server_kind(prefix), target, model or None, name)
+    if colon and prefix == EMULATED and not Path(policy).is_dir():
+        return _read_emulated(rest)
     if colon and prefix == "local":
         policy = rest
     elif colon and not Path(policy).is_dir():
@@ -111,6 +116,21 @@ def read_policy(policy: str) -> PolicySpec:
     name = Path(policy).resolve().name
     taken = name.lower() in ("", *BASELINES, *TAKEN)
     return PolicySpec("checkpoint", policy, None, f"checkpoint-{name}" if taken else name)
+
+
+def _read_emulated(written: str) -> PolicySpec:
+    target, _, scale = written.partition("#")
+    directories = target.split(",")
+    if len(directories) != 3 or not all(directories):
+        raise ConfigError(
+            f"policy: write {EMULATED}:LARGE,TUNED,SMALL with three checkpoint directories, not {EMULATED}:{written!r}"
+        )
+    try:
+        float(scale or 1)
+    except ValueError:
+        raise ConfigError(f"policy: {scale!r} after # is no number; it is the scale of the emulation, such as 1.5") from None
+    names = "-".join(Path(one).resolve().name for one in directories)
+    return PolicySpec("emulated", target, scale or None, f"{EMULATED}-{names}{'-' + scale if scale else ''}")
 
 
 def _server_kind(prefix: str) -> Kind:
@@ -129,14 +149,18 @@ def check_policy(policy: str) -> PolicySpec:
     spec = read_policy(policy)
     if spec.kind == "class":
         prefix = policy.partition(":")[0]
-        near = difflib.get_close_matches(prefix, (*SERVERS, "local"), n=1, cutoff=0.75)
+        near = difflib.get_close_matches(prefix, (*SERVERS, "local", EMULATED), n=1, cutoff=0.75)
         if near:
             raise ConfigError(f"policy: {prefix!r} is no kind of policy; did you mean {near[0]!r}?")
         policy_class(policy)
+    elif spec.kind == "emulated":
+        for directory in spec.target.split(","):
+            if not Path(directory).is_dir():
+                raise ConfigError(f"policy: {directory!r} of {policy!r} is no checkpoint directory")
     elif spec.kind == "checkpoint" and not Path(spec.target).is_dir():
         raise ConfigError(
             f"policy: {spec.target!r} is neither a checkpoint directory nor one of {', '.join(BASELINES)} "
-            f"nor a class as package.module:Class, nor begins with one of {', '.join(f'{one}:' for one in SERVERS)}"
+            f"nor a class as package.module:Class, nor begins with one of {', '.join(f'{one}:' for one in (*SERVERS, EMULATED))}"
         )
     return spec
 
@@ -175,6 +199,8 @@ def _trained_with(policy: str) -> AgentOptions:
     spec = read_policy(policy)
     if spec.kind == "checkpoint":
         return AgentOptions.of_checkpoint(Path(spec.target))
+    if spec.kind == "emulated":
+        return AgentOptions.of_checkpoint(Path(spec.target.split(",")[1]))  # the one that was tuned for it
     return _served(spec.target, spec.model) if spec.kind == "openai" else QWEN
 
 
@@ -240,6 +266,10 @@ def open_policy(
     if spec.kind == "checkpoint":
         with load(LOCAL_POLICY, {}, "policy")(Path(spec.target), images, spec.name, agent) as (local, _):
             yield local, agent
+    elif spec.kind == "emulated":
+        directories = [Path(one) for one in spec.target.split(",")]
+        with load(EMULATED_POLICY, {}, "policy")(directories, float(spec.model or 1), images, spec.name) as emulated:
+            yield emulated, agent
     elif spec.kind == "class":
         yield _Called(policy_class(policy)(agent), spec.name), agent
     else:
@@ -264,12 +294,14 @@ def _server(spec: PolicySpec, images: ImageStore, agent: Agent, api: ApiOptions,
 
 
 def weights_digest(policy: str) -> str | None:
-    """SHA-256 over the weight files of a checkpoint, so that a directory of results never mixes two models; None for others."""
+    """SHA-256 over the weight files of a checkpoint, or of an emulation's three, so that a directory of results never mixes two
+    models; None for others."""
     spec = read_policy(policy)
-    if spec.kind != "checkpoint":
+    if spec.kind not in ("checkpoint", "emulated"):
         return None
     digest = hashlib.sha256()
-    for path in sorted(Path(spec.target).glob("*.safetensors")):
+    directories = [spec.target] if spec.kind == "checkpoint" else spec.target.split(",")
+    for path in [path for directory in directories for path in sorted(Path(directory).glob("*.safetensors"))]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

@@ -17,8 +17,6 @@ A run that was killed goes on where it was.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -29,20 +27,16 @@ from typing import Any, Literal
 from rich.console import Console
 
 from stepladder.config import ConfigError
-from stepladder.data.demonstrations import held_back
-from stepladder.data.regions import RegionStore
 from stepladder.images import ImageStore
 from stepladder.report import Curve, Measured, Report, write_report
 from stepladder.rollout.plateau import Plateau, PlateauSettings, as_points, find_plateau, played_updates
 from stepladder.rollout.pool import PoolSettings
-from stepladder.rollout.selection import Selection
 from stepladder.rollout.success_pool import draw_successes
 from stepladder.run import Run, read_phases
 from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.stages import sft
-from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.imitation import imitate_chosen, training, write_chosen
 from stepladder.stages.measure import Playing, Quality, measure
-from stepladder.stages.sft_setup import COLLECTED_FILE, HEAD_FILE
 from stepladder.stats import Rate
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks
@@ -50,15 +44,6 @@ from stepladder.types import Task, Trajectory
 
 MAY_CHANGE = ("output", "environments", "pool", "track", "train.track")
 Origin = Literal["end", "beginning"]
-
-
-def training() -> sft.SftConfig:
-    """How the successes are imitated: the language model alone, which is also what reinforcement learning trains."""
-    off = sft.PhaseConfig(steps=0, batch=1, lr=1e-3)
-    imitation = sft.PhaseConfig(steps=120, batch=16, lr=3e-4, goal=2.0, score_every=40, warmup=5, decay=0.3)
-    return sft.SftConfig(
-        questions=0, screens=1, ignore_above=0.0, copying=off, perception=off, cloning_frozen=imitation, cloning=off
-    )
 
 
 @dataclass(frozen=True)
@@ -246,61 +231,13 @@ def _draw(config: RefineConfig, source: _Source) -> dict[str, int]:
     found = draw_successes(source.trajectories(), config.per_start, Random(f"refine {config.seed}"), config.versions)
     if not found.kept:
         raise ConfigError(f"run: no episode in {source.directory} succeeded, so that there is nothing to imitate")
-    partial, data = config.output / "data.partial", config.output / "data"
-    shutil.rmtree(partial, ignore_errors=True)
-    images, target = ImageStore(source.directory / "images", cache=0), ImageStore(partial / "images", cache=0)
-    regions = RegionStore(partial / "regions.jsonl")
-    with TrajectoryStore(partial / COLLECTED_FILE, "a") as store:
-        for trajectory in _with_validation(found):
-            store.append(trajectory)
-            for step in trajectory.steps:
-                screen = step.observation.screenshot
-                if screen is not None and screen not in target:
-                    target.put(images.get(screen))
-                    regions.append(screen, ())  # nobody has asked the environment what is where
-    shutil.rmtree(data, ignore_errors=True)
-    partial.replace(data)
+    write_chosen(found.kept, ImageStore(source.directory / "images", cache=0), config.output / "data")
     return {"kept": len(found.kept), **found.left_out}
 
 
-def _with_validation(found: Selection) -> list[Trajectory]:
-    """What was drawn. Supervised training scores itself on those that the hash of their id holds back; where that is none of so
-    few, the first stands there once more under an id that is."""
-    if any(held_back(one.id) for one in found.kept):
-        return found.kept
-    first, number = found.kept[0], 0
-    while not held_back(f"{first.id}-again-{number}"):
-        number += 1
-    return [*found.kept, replace(first, id=f"{first.id}-again-{number}")]
-
-
 def _train(config: RefineConfig, start: Path, show: bool) -> None:
-    settings = replace(
-        config.train,
-        demonstrations=config.output / "data",
-        output=config.output / "sft",
-        checkpoint=start,
-        agent=AgentOptions.of_checkpoint(start),
-        seed=config.seed,
-        ranks=config.ranks,
-        track=config.track or config.train.track,
-    )
-    trained = sft.main(settings, show)
-    partial, final = config.output / "checkpoint.partial", config.output / "checkpoint"
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(trained, partial, copy_function=_link)
-    if not (start / HEAD_FILE).exists():
-        (partial / HEAD_FILE).unlink(missing_ok=True)  # it was made for this training and has learned nothing in it
-    shutil.rmtree(final, ignore_errors=True)
-    partial.replace(final)
-
-
-def _link(source: str, target: str) -> None:
-    """One file under two names, or on another file system a copy."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    settings = replace(config.train, seed=config.seed, ranks=config.ranks, track=config.track or config.train.track)
+    imitate_chosen(settings, start, config.output, show)
 
 
 # -------------------------------------------------------------------------------------------------------------------- report

@@ -12,8 +12,8 @@ take one optimizer step. Files of a run:
     checkpoint/             these weights, or the last ones, as a Hugging Face directory
     report.html, report.md, report.json   what came of it
 
-A run that was killed goes on: it learns again from the episodes that it has since its last state, which gives the same weights, and
-plays only what is missing.
+A run that was killed goes on: it learns again from the episodes that it has since its last state, which gives the same weights,
+and plays only what is missing.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class _RankLoop:
         self.learner = Learner(config, self.agent, images)
         # Episodes that are played one after another are to be the same to the bit whatever was played before them: what is read
         # anew and what was kept of an earlier prompt differ in their last bits.
-        kept = {"prefix_tokens": 0} if config.environments == 1 else {}
+        kept: dict[str, Any] = {"prefix_tokens": 0} if config.environments == 1 else {}
         self.engine = Engine(self.learner.model, self.learner.renderer, autocast=config.bf16, **kept)
         self.player = Player(
             LocalPolicy(self.engine, "student"),
@@ -161,6 +161,7 @@ class _RankLoop:
             pool=config.pool,
             judge=judge,
             opinion=TERM in config.rewards,
+            aware=config.aware,
         )
         self.standing = Standing()
         self.curriculum = config.curriculum.build(self.tasks, config.group_size)

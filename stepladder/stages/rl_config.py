@@ -12,12 +12,15 @@ from stepladder.algos.algorithm import Algorithm
 from stepladder.algos.grpo import Grpo
 from stepladder.config import ConfigError
 from stepladder.judges.judge import JudgeSettings
+from stepladder.judges.self_judging import SelfJudging
 from stepladder.rollout.curricula import CurriculumSettings
 from stepladder.rollout.dynamic import DynamicSettings
+from stepladder.rollout.policy_aware import PolicyAware
 from stepladder.rollout.pool import PoolSettings
 from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.stages.judging import check_judge
 from stepladder.stages.policies import ApiOptions
+from stepladder.stages.reward_scores import RewardModelSettings
 from stepladder.train.optimizer import OptimizerConfig
 
 
@@ -25,30 +28,32 @@ from stepladder.train.optimizer import OptimizerConfig
 class RlConfig:
     """`checkpoint` is a Hugging Face directory to start from, `algo` what to do with its episodes.
 
-    An update plays groups of `group_size` episodes from equal starts, on `seeds` training seeds of each task from `first` on, until
-    `groups` of them have a signal, at most `rounds` times; with `expand`, more are asked for at once when many had none lately.
-    The first `probe` members of a group are played before the others, and where all of them succeed they stay the only ones (0:
-    every group is played whole): what always succeeds is not worth a group (SPEED, arXiv 2506.09016, leaves out hopeless ones
-    too). `solved_in` is a directory of `stepladder eval`: only tasks of which the policy evaluated there has solved an episode
-    are played. `dynamic` makes groups smaller and episodes shorter by the history of each task, `curriculum` says which tasks are
-    drawn. In a group whose members all fail alike the last one is replaced by one of the `replay` last successes from the same
-    start (0: never), with `replay_probability` only by one whose tokens have a mean probability in (low, high] now. `rewards`
-    weighs reward plug-ins, such as {'outcome': 1.0, 'format': 0.1}; every term of theirs is logged, and `algo.reward` may name
-    any of them or "reward", the weighted sum. `reward_options` are the plug-ins' own. `judge` grades tasks that have no other
-    check, and gives the term "judge" where `rewards` name it; `judge_api` says how its server is called.
+    An update plays groups of `group_size` episodes from equal starts, on `seeds` training seeds of each task from `first` on,
+    until `groups` of them have a signal, at most `rounds` times; with `expand`, more are asked for at once when many had none
+    lately. The first `probe` members of a group are played before the others, and where all of them succeed they stay the only
+    ones (0: every group is played whole): what always succeeds is not worth a group (SPEED, arXiv 2506.09016, leaves out hopeless
+    ones too). `solved_in` is a directory of `stepladder eval`: only tasks of which the policy evaluated there has solved an
+    episode are played. `dynamic` makes groups smaller and episodes shorter by the history of each task, `curriculum` says which
+    tasks are drawn. In a group whose members all fail alike the last one is replaced by one of the `replay` last successes from
+    the same start (0: never), with `replay_probability` only by one whose tokens have a mean probability in (low, high] now.
+    `rewards` weighs reward plug-ins, such as {'outcome': 1.0, 'format': 0.1}; every term of theirs is logged, and `algo.reward`
+    may name any of them or "reward", the weighted sum. `reward_options` are the plug-ins' own. `judge` grades tasks that have no
+    other check, and gives the term "judge" where `rewards` name it; `judge_api` says how its server is called. `reward_model`
+    gives the term "model" where `rewards` name it. `self_judging` makes questions about its own verified episodes part of every
+    update, so that the checkpoint learns to judge, too. `aware` shows part of every group a policy document.
 
     Episodes are sampled at `temperature` with replies of at most `max_tokens` (None: what the agent needs), at most `max_steps`
-    long (None: what the task allows). `ranks` processes play `environments` episodes each at a time, kept as `pool` says, and train
-    together.
+    long (None: what the task allows). `ranks` processes play `environments` episodes each at a time, kept as `pool` says, and
+    train together.
 
     Parameters whose names begin with one of `train` learn, in pieces of `micro_batch` samples. The learning rate rises over the
     first `warmup` updates and falls over the last share `decay` of all, whose number then cannot change any more. `teacher` is a
     checkpoint, for algorithms that want one.
 
-    Every `evaluate_every` updates `validation` episodes of each task are played greedily, on training seeds that are kept apart for
-    it; `export` says whether the best weights become the checkpoint or the last ones, which few episodes of validation cannot tell
-    apart. After `patience` evaluations without a better one (0: never) the run ends. It also ends after `max_seconds` of running
-    time, so that what it comes to then depends on the machine. `track` names trackers of the measurements
+    Every `evaluate_every` updates `validation` episodes of each task are played greedily, on training seeds that are kept apart
+    for it; `export` says whether the best weights become the checkpoint or the last ones, which few episodes of validation cannot
+    tell apart. After `patience` evaluations without a better one (0: never) the run ends. It also ends after `max_seconds` of
+    running time, so that what it comes to then depends on the machine. `track` names trackers of the measurements
     (`stepladder.tracking`). `alarms` says what is watched for while it trains; nothing that is learned depends on it."""
 
     checkpoint: Path = Path("runs/demo/sft/checkpoint")
@@ -73,6 +78,9 @@ class RlConfig:
     reward_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     judge: JudgeSettings = field(default_factory=JudgeSettings)
     judge_api: ApiOptions = field(default_factory=ApiOptions)
+    reward_model: RewardModelSettings = field(default_factory=RewardModelSettings)
+    self_judging: SelfJudging = field(default_factory=SelfJudging)
+    aware: PolicyAware = field(default_factory=PolicyAware)
     first: int = 20_000
     seeds: int = 1000
     temperature: float = 1.0
@@ -106,6 +114,7 @@ class RlConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if not 0 <= self.probe < self.group_size:
             raise ConfigError(f"probe is {self.probe}; it must be at least 0 and less than group_size, {self.group_size}")
+        self.aware.check()
         if not 0 <= self.decay <= 1:
             raise ConfigError(f"decay is {self.decay}; it is a share of the updates, 0 to 1")
         if not self.temperature > 0:
@@ -125,6 +134,8 @@ class RlConfig:
         if self.teacher is not None and not self.teacher.is_dir():
             raise ConfigError(f"teacher: {self.teacher} is no directory")
         check_judge(self.judge, self.judge_api, "rewards name 'judge', which is its opinion" if "judge" in self.rewards else "")
+        self.reward_model.check(self.rewards)
+        self.self_judging.check()
         if self.replay_probability is not None and not 0 <= self.replay_probability[0] < self.replay_probability[1] <= 1:
             low, high = self.replay_probability
             raise ConfigError(f"replay_probability is {low}, {high}; it must be two numbers from 0 to 1, the lower one first")

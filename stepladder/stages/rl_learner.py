@@ -20,11 +20,12 @@ from stepladder.config import ConfigError
 from stepladder.images import ImageStore
 from stepladder.interfaces import Agent
 from stepladder.models.attention import use_attention
+from stepladder.models.forward import banned_ids
 from stepladder.models.heads import ValueHead, own_trunk
-from stepladder.policies.decoder import banned_ids
 from stepladder.rewards.combine import WeightedReward
 from stepladder.rollout.perplexity import geometric_mean, worth_learning
 from stepladder.stages.local_policy import load_policy
+from stepladder.stages.reward_scores import GroupScorer, load_reward_model
 from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.rl_stability import Stability
 from stepladder.stages.rl_teacher import Lesson, SelfTeacher, teacher_scorer
@@ -32,6 +33,7 @@ from stepladder.train.batch import collate
 from stepladder.train.optimizer import Schedule
 from stepladder.train.sample import Sample, from_step, merge_turns, share_prompts
 from stepladder.train.scoring import Scorer
+from stepladder.train.self_judging import judging_samples
 from stepladder.train.trainer import LossWeights, MicroBatch, Trainer
 from stepladder.types import Group, Trajectory
 
@@ -49,6 +51,7 @@ class Learner:
         self.algorithm = config.algo
         banned = banned_ids(self.model, self.renderer)
         self.reward = WeightedReward(config.rewards, config.reward_options) if config.rewards else None
+        self.scored = self._reward_model(images)
         critic = self._critic() if "values" in self.algorithm.needs else None
         self.trainer = Trainer(
             model=self.model,
@@ -96,6 +99,14 @@ class Learner:
         student = self._scorer(self.model)
         return SelfTeacher(algorithm, student, teacher_scorer(algorithm, student, start), self.renderer, self.config.output)
 
+    def _reward_model(self, images: ImageStore) -> GroupScorer | None:
+        """Whoever gives the term "model"; it stays what it is while the policy learns."""
+        settings = self.config.reward_model
+        if settings.checkpoint is None:
+            return None
+        model = load_reward_model(settings.checkpoint, images, self.config.bf16, self.config.micro_batch)
+        return GroupScorer(model, settings.aggregate, self.renderer)
+
     def _critic(self) -> ValueHead:
         kind = getattr(self.algorithm, "critic", "head")
         with torch.random.fork_rng(devices=[]):
@@ -114,6 +125,7 @@ class Learner:
         """The group with the terms of the configured rewards in `parts`. A trajectory that has no grade gets none."""
         if self.reward is None:
             return group
+        group = group if self.scored is None else self.scored(group)
         terms = self.reward(group)
         return [replace(one, parts={**one.parts, **its}) for one, its in zip(group, terms, strict=True)]
 
@@ -130,8 +142,8 @@ class Learner:
         return geometric_mean(self._scorer(self.model).logprobs(samples))
 
     def learn(self, groups: Sequence[Group]) -> dict[str, float]:
-        """One batch: `algorithm.updates` optimizer steps, to which every rank brings its groups. When no rank has anything to learn
-        from, nothing changes, not even the optimizer's memory, and the answer is empty."""
+        """One batch: `algorithm.updates` optimizer steps, to which every rank brings its groups. When no rank has anything to
+        learn from, nothing changes, not even the optimizer's memory, and the answer is empty."""
         credits = self._credits(groups)
         figures = explained_variance(credits, self.trainer.sum_over_ranks) if "values" in self._scorers else {}
         explained = list(figures.values())
@@ -142,13 +154,18 @@ class Learner:
             figures |= {"divergence": told["divergence"] / max(1.0, told["tokens"]), "taught_tokens": told["tokens"]}
         figures |= self._shares(groups)
         samples = _shared(turns)
+        if self.config.self_judging.per_group:
+            samples += judging_samples(self.renderer, groups, self.config.self_judging, f"{self.config.seed} {update}")
         if not self.trainer.sum_over_ranks({"n": float(sum(map(_teaches, samples)))})["n"]:
             return {}
         micro_batches = self._micro_batches(samples)
         if self.algorithm.updates > 1:
             for micro_batch in micro_batches:
                 micro_batch.old_logprobs = self.trainer.logprobs(micro_batch.batch)
-        self.trainer.weights = LossWeights(**self.stability.weights(self.algorithm.loss_weights(update, self.explained)))
+        weights = self.stability.weights(self.algorithm.loss_weights(update, self.explained))
+        if self.config.self_judging.per_group:
+            weights = {**weights, "ce": self.config.self_judging.weight}
+        self.trainer.weights = LossWeights(**weights)
         self.explained += explained
         metrics = dict(figures)
         for _ in range(self.algorithm.updates):

@@ -26,6 +26,7 @@ from stepladder.stages import training_report
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.sft_setup import HEAD_FILE, Learner, build_learner, build_mixture
 from stepladder.train.mixtures import Mixture, Share
+from stepladder.train.one_token import OneTokenRollout
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.parallel import agreed, run_ranks
 from stepladder.train.trainer import LossWeights, Trainer, save_state
@@ -47,7 +48,8 @@ class PhaseConfig:
     computes its part in `accumulate` pieces, which changes memory and no result. `practice` of the screenshots are synthetic ones,
     full of words to be found, `visits` are pages whose regions are known without their being part of a demonstration (none where
     there are none), the rest pages of the demonstrations; `copies` rows of text to be copied come on top. The losses are weighted
-    by `ce`, `pointing`, `word`, `letters` and `centre`."""
+    by `ce`, `pointing`, `word`, `letters` and `centre`. `one_token` makes a policy gradient of the imitation loss
+    (`train.one_token`; None: cross entropy), for a phase that begins with a model which half knows its lesson."""
 
     steps: int
     batch: int
@@ -66,6 +68,7 @@ class PhaseConfig:
     practice: int = 0
     visits: int = 0
     copies: int = 0
+    one_token: OneTokenRollout | None = None
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,11 @@ class SftConfig:
     """`demonstrations` is a directory that `stepladder collect` wrote; `checkpoint` a Hugging Face directory to start from (None: a
     small model with random weights and a tokenizer of its own). `questions` perception items accompany every demonstrated step
     and `practice_questions` every one of the `screens` synthetic screens, a share `grounding` of them "where is it", the rest
-    reading and widget states; tasks are drawn by `weights` (1 where not named); `ignore_above` pixels at the top of a page are an
-    instruction area whose words are not listed; `track` names trackers of the measurements (`stepladder.tracking`)."""
+    reading and widget states; `kinds` gives further kinds of questions (`data.perception_question.Kind`) their weights beside these
+    three, whose sum is 1; tasks are drawn by `weights` (1 where not named); `ignore_above` pixels at the top of a page are an
+    instruction area whose words are not listed; a share `thought_dropout` of the demonstrated steps is learned without its
+    thought, from a prompt that asks for the action alone, as `agent.level=action` does in use; `track` names trackers of the
+    measurements (`stepladder.tracking`)."""
 
     demonstrations: Path = Path("runs/collect")
     output: Path = Path("runs/sft")
@@ -86,9 +92,11 @@ class SftConfig:
     questions: int = 4
     practice_questions: int = 6
     grounding: float = 0.85
+    kinds: Mapping[str, float] = field(default_factory=dict)
     screens: int = 6000
     weights: Mapping[str, float] = field(default_factory=dict)
     ignore_above: float = 50.0
+    thought_dropout: float = 0.0
     track: tuple[str, ...] = ()
     agent: AgentOptions = field(default_factory=AgentOptions)
     model: SmallModel = field(default_factory=SmallModel)
@@ -135,6 +143,11 @@ def main(config: SftConfig, show: bool = True) -> Path:
     """Train, and return the exported checkpoint directory. Raises ConfigError when there is nothing to learn from."""
     if not config.demonstrations.exists():
         raise ConfigError(f"demonstrations: {config.demonstrations} does not exist; make it with `stepladder collect`")
+    _check_thoughts(config)
+    for name in TRAINED_PARTS:
+        phase: PhaseConfig = getattr(config, name)
+        if phase.one_token is not None:
+            phase.one_token.check(f"{name}.one_token")
     final = config.output / "checkpoint"
     if final.exists():
         _open_run(config).close()  # refuses other settings than those of the checkpoint
@@ -142,6 +155,18 @@ def main(config: SftConfig, show: bool = True) -> Path:
         run_ranks(_train, config.ranks, config, show)
     training_report.finish(config.output)
     return final
+
+
+def _check_thoughts(config: SftConfig) -> None:
+    if not 0 <= config.thought_dropout <= 1:
+        raise ConfigError(f"thought_dropout is {config.thought_dropout}; it is a share between 0 and 1")
+    if config.thought_dropout and config.agent.thought != "full":
+        raise ConfigError(f"thought_dropout: agent.thought={config.agent.thought} writes no thoughts; say agent.thought=full")
+    if config.agent.level != "trained":
+        raise ConfigError(
+            f"agent.level is {config.agent.level!r}, which asks a trained model; in training thought_dropout says how often the "
+            "action alone is asked for"
+        )
 
 
 def _train(rank: int, world: int, config: SftConfig, show: bool) -> None:
@@ -199,6 +224,8 @@ def _trainer(name: PhaseName, phase: PhaseConfig, learner: Learner, config: SftC
         weights=LossWeights(ce=phase.ce, pointing=phase.pointing, word=phase.word, letters=phase.letters, centre=phase.centre),
         trainable=TRAINED_PARTS[name],
         autocast=config.bf16,
+        one_token=phase.one_token,
+        seed=config.seed,
     )
 
 

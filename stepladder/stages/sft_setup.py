@@ -7,15 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 import torch
-from transformers import Qwen3VLForConditionalGeneration
+from transformers import PreTrainedTokenizerBase, Qwen3VLForConditionalGeneration
 
 from stepladder.agents.replies import write_past
+from stepladder.agents.thought_levels import REQUESTS
 from stepladder.config import ConfigError
 from stepladder.data.copying import Copying
 from stepladder.data.demonstrations import VALIDATION_SHARE, Demonstrations
+from stepladder.data.perception_question import Kind
 from stepladder.data.regions import RegionStore
 from stepladder.data.screen_pool import HELD_OUT_SPLITS, VISITED_FILE, Screen, ScreenPool, VisitedScreens, page_screen
 from stepladder.data.vocabulary import CALL_FRAGMENTS, label_words, screen_words, tokenizer_corpus
@@ -26,7 +28,7 @@ from stepladder.models.checkpoint import load_checkpoint
 from stepladder.models.heads import PerceptionHead
 from stepladder.models.processor import ImageTextProcessor, image_processor
 from stepladder.models.renderer import Renderer
-from stepladder.models.small import build_model, whiten_patches
+from stepladder.models.small import SmallModel, build_model, whiten_patches
 from stepladder.models.tokenizer import build_tokenizer
 from stepladder.models.vision import use_batched_vision
 from stepladder.store import TrajectoryStore
@@ -126,15 +128,14 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
             f"demonstrations: none of the {demonstrations.count} in {directory} is held back for validation (one in "
             f"{VALIDATION_SHARE} is, chosen by its id); collect more"
         )
-    words = [word for word in screen_words(demonstrations) if word not in WIDGET_KINDS.values()]
+    words = known_words(demonstrations)
     if config.checkpoint is None:
-        tokenizer = build_tokenizer(tokenizer_corpus(demonstrations, words), 4000, CALL_FRAGMENTS, [*words, *WIDGET_KINDS.values()])
-        pictures = image_processor(config.model.patch, config.model.merge)
-        renderer = Renderer(ImageTextProcessor(pictures, tokenizer, tokenizer.chat_template), images)
-        model = build_model(config.model, tokenizer, config.seed)
-        use_batched_vision(model)
-        sample = demonstrations.draw(Random("whiten"), 60, {})
-        whiten_patches(model, renderer.pixels([step.screenshot for step in sample])[0], config.seed)
+        corpus = tokenizer_corpus(demonstrations, words)
+        if config.agent.thought != "none":
+            corpus += [*demonstrations.thoughts()[:3000], *[REQUESTS["action"]] * 20]
+        tokenizer = new_tokenizer(corpus, words)
+        model, renderer = new_model(config.model, tokenizer, images, config.seed)
+        whiten_patches(model, screen_patches(demonstrations, renderer), config.seed)
     else:
         if not config.checkpoint.is_dir():
             raise ConfigError(f"checkpoint: {config.checkpoint} is no directory")
@@ -150,10 +151,15 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             head = PerceptionHead(model.config.text_config.hidden_size, kinds, tokens)
-    size = demonstrations.validation[0].screenshot
+    size = next((step.screenshot for step in demonstrations.validation if step.screenshot is not None), None)
+    width, height = (config.model.screen, config.model.screen) if size is None else (size.width, size.height)
     labels = [word for word in label_words(demonstrations) if word in tokens]
-    screens = ScreenPool(images, "train", config.screens, size.width, size.height, labels, round(config.ignore_above))
-    kit = Kit(renderer, config.agent.build(), head, config.seed, share)
+    screens = ScreenPool(
+        images, "train", config.screens, width, height, labels, round(config.ignore_above), config.kinds.get("change", 0.0) > 0
+    )
+    wide = replace(config.agent, screenshots=max(2, config.agent.screenshots)).build()
+    bare = replace(config.agent, level="action").build() if config.thought_dropout else None
+    kit = Kit(renderer, config.agent.build(), head, config.seed, share, wide=wide, bare=bare)
     visited = VisitedScreens(
         _visits(directory),
         regions.get,
@@ -162,6 +168,40 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
         ignore_above=config.ignore_above,
     )
     return Learner(model.train(), head, renderer, kit, demonstrations, screens, visited)
+
+
+def known_words(demonstrations: Demonstrations) -> list[str]:
+    """Words on the screens that become one token each, besides those for kinds of widgets."""
+    return [word for word in screen_words(demonstrations) if word not in WIDGET_KINDS.values()]
+
+
+def new_tokenizer(
+    corpus: Sequence[str], words: Sequence[str], vocabulary: int = 4000, markers: Sequence[str] = ()
+) -> PreTrainedTokenizerBase:
+    """A tokenizer for a model from nothing: the pieces of tool calls, the `words` and the `markers` are one token each."""
+    return build_tokenizer(corpus, vocabulary, [*CALL_FRAGMENTS, *markers], [*words, *WIDGET_KINDS.values()])
+
+
+def new_model(
+    sizes: SmallModel, tokenizer: PreTrainedTokenizerBase, images: ImageStore, seed: int
+) -> tuple[Qwen3VLForConditionalGeneration, Renderer]:
+    """A small model with random weights, and its renderer."""
+    pictures = image_processor(sizes.patch, sizes.merge)
+    renderer = Renderer(ImageTextProcessor(pictures, tokenizer, tokenizer.chat_template), images)
+    model = build_model(sizes, tokenizer, seed)
+    use_batched_vision(model)
+    return model, renderer
+
+
+def screen_patches(demonstrations: Demonstrations, renderer: Renderer) -> torch.Tensor:
+    """Patches of sixty demonstrated screens, for `whiten_patches`; of synthetic ones where the demonstrations show none."""
+    drawn = [step.screenshot for step in demonstrations.draw(Random("whiten"), 60, {})]
+    shown = [image for image in drawn if image is not None]
+    if not shown:
+        assert renderer.images is not None
+        pool = ScreenPool(renderer.images, "train", 60, 224, 224)
+        shown = [pool[number].image for number in range(len(pool))]
+    return renderer.pixels(shown)[0]
 
 
 def _visits(directory: Path) -> Iterator[Trajectory]:
@@ -202,8 +242,22 @@ def build_mixture(name: PhaseName, phase: PhaseConfig, learner: Learner, config:
         visits=phase.visits,
         perceive=name == "cloning",
         ignore_above=config.ignore_above,
-        kinds={"grounding": config.grounding, "reading": (1 - config.grounding) / 2, "state": (1 - config.grounding) / 2},
+        kinds=_kinds(config),
+        thought_dropout=config.thought_dropout,
     )
+
+
+def _kinds(config: SftConfig) -> dict[Kind, float]:
+    """The weights of perception questions: those of the three usual kinds add up to 1, and the others come on top.
+
+    Raises ConfigError.
+    """
+    unknown = [kind for kind in config.kinds if kind not in get_args(Kind)]
+    if unknown:
+        raise ConfigError(f"kinds: there is no kind of question {unknown[0]!r}; there are {', '.join(get_args(Kind))}")
+    rest = (1 - config.grounding) / 2
+    usual: dict[Kind, float] = {"grounding": config.grounding, "reading": rest, "state": rest}
+    return usual | cast(dict[Kind, float], dict(config.kinds))
 
 
 def _copying(setting: str, demonstrations: Demonstrations) -> Copying:
@@ -218,10 +272,19 @@ def _perception(phase: PhaseConfig, learner: Learner, config: SftConfig) -> Look
     demonstrations, pool = learner.demonstrations, learner.screens
 
     def page(random: Random) -> Screen:
-        image = demonstrations.draw(random, 1, config.weights)[0].screenshot
-        return page_screen(image, demonstrations.regions(image), config.ignore_above)
+        while True:
+            image = demonstrations.draw(random, 1, config.weights)[0].screenshot
+            if image is not None and demonstrations.knows(image):
+                return page_screen(image, demonstrations.regions(image), config.ignore_above)
 
-    validation = list({step.screenshot.sha256: step.screenshot for step in demonstrations.validation}.values())
+    weighed = [steps for task, steps in demonstrations.train.items() if config.weights.get(task, 1.0)]
+    if not any(demonstrations.knows(step.screenshot) for steps in weighed for step in steps):
+        raise ConfigError(
+            f"perception: no demonstration in {config.demonstrations} has a screenshot on which it is known what is where; do "
+            "without by perception.steps=0"
+        )
+    shown = {step.screenshot: None for step in demonstrations.validation if step.screenshot is not None}
+    validation = [image for image in shown if demonstrations.knows(image)]
     held_out = {"pages": [page_screen(i, demonstrations.regions(i), config.ignore_above) for i in validation[:HELD_OUT_PAGES]]}
     for split in HELD_OUT_SPLITS:
         unseen = ScreenPool(pool.images, split, HELD_OUT_SCREENS, pool.width, pool.height, pool.known, pool.top)

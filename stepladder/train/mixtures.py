@@ -6,14 +6,15 @@ the order of sums, on the number of ranks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol, TypeVar
 
 from stepladder.data.copying import Copying
 from stepladder.data.demonstrations import DemonstratedStep, Demonstrations
-from stepladder.data.perception import Kind, items
+from stepladder.data.perception import items
+from stepladder.data.perception_question import Kind
 from stepladder.data.screen_pool import Screen, ScreenPool, Screens, page_screen
 from stepladder.interfaces import Agent
 from stepladder.models.heads import MEASURES, PerceptionHead, VisualTargets
@@ -52,13 +53,23 @@ class Mixture(Protocol):
 class Kit:
     """What every mixture needs: renderer, agent, perception head, and caches of samples and targets that are made only once.
 
-    An update is computed in `accumulate` pieces, whose gradients are summed.
+    An update is computed in `accumulate` pieces, whose gradients are summed. Perception items of two screenshots are shown by
+    `wide`, an agent with so many (default: `agent`). `bare` is the agent of steps whose thought is left out (None: no thought is).
     """
 
     def __init__(
-        self, renderer: Renderer, agent: Agent, head: PerceptionHead | None, seed: int, share: Share, accumulate: int = 1
+        self,
+        renderer: Renderer,
+        agent: Agent,
+        head: PerceptionHead | None,
+        seed: int,
+        share: Share,
+        accumulate: int = 1,
+        wide: Agent | None = None,
+        bare: Agent | None = None,
     ) -> None:
         self.renderer, self.agent, self.head, self.seed, self.share = renderer, agent, head, seed, share
+        self.wide, self.bare = wide or agent, bare
         self.accumulate = accumulate
         self._samples: dict[str, Sample] = {}
         self._targets: dict[str, VisualTargets] = {}
@@ -82,8 +93,18 @@ class Kit:
             )
         return self._samples[step.key]
 
+    def bare_sample(self, step: DemonstratedStep) -> Sample:
+        """The step as `bare` would have been asked and have answered, whoever was asked and answered when it was sampled."""
+        assert self.bare is not None
+        key = f"{step.key} bare"
+        if key not in self._samples:
+            steps = [replace(one, prompt=None, completion=None) for one in step.trajectory.steps[: step.index + 1]]
+            self._samples[key] = from_step(self.renderer, self.bare, step.task, steps, step.index, key=key)
+        return self._samples[key]
+
     def item_sample(self, item: Trajectory) -> Sample:
-        return from_step(self.renderer, self.agent, item.task, item.steps, len(item.steps) - 1, key=item.id)
+        agent = self.wide if item.task.env == "perception" else self.agent
+        return from_step(self.renderer, agent, item.task, item.steps, len(item.steps) - 1, key=item.id)
 
     def targets(self, screen: Screen) -> VisualTargets:
         assert self.head is not None
@@ -170,7 +191,8 @@ class ActingMixture:
 
     `practice` of the `batch` screenshots are synthetic screens and `visits` of them pages of `visited`, with `practice_questions`
     and nothing to be imitated. `copies` rows of text to be copied come on top, or what was learned about copying is lost again.
-    With `perceive` the perception head's losses on the same pictures come along.
+    With `perceive` the perception head's losses on the same pictures come along. A share `thought_dropout` of the demonstrated
+    steps is asked for, and answered, without its thought (`Kit.bare`); no other draw depends on which.
     """
 
     goal = "exact"
@@ -193,7 +215,9 @@ class ActingMixture:
         perceive: bool = True,
         ignore_above: float = 0.0,
         kinds: Mapping[Kind, float] | None = None,
+        thought_dropout: float = 0.0,
     ) -> None:
+        self.thought_dropout = thought_dropout
         self.kit, self.demonstrations, self.screens = kit, demonstrations, screens
         self.batch, self.practice, self.questions, self.practice_questions = batch, practice, questions, practice_questions
         self.weights, self.perceive = dict(weights), perceive
@@ -211,39 +235,79 @@ class ActingMixture:
         if self.visited is not None:
             practice += [self.visited.draw(random) for _ in range(self.visits)]
         seeds = [random.getrandbits(32) for _ in range(self.batch + self.copies)]
-        return [self._micro_batch(piece, steps, practice, seeds) for piece in self.kit.pieces(range(len(seeds)))]
+        chance = self.kit.random("thoughts", step)
+        bare = {i for i in range(len(steps)) if self.thought_dropout and chance.random() < self.thought_dropout}
+        return [self._micro_batch(piece, steps, bare, practice, seeds) for piece in self.kit.pieces(range(len(seeds)))]
 
     def _micro_batch(
-        self, piece: Sequence[int], steps: Sequence[DemonstratedStep], practice: Sequence[Screen], seeds: Sequence[int]
+        self,
+        piece: Sequence[int],
+        steps: Sequence[DemonstratedStep],
+        bare: Container[int],
+        practice: Sequence[Screen],
+        seeds: Sequence[int],
     ) -> MicroBatch:
         samples: list[Sample] = []
         screens: dict[ImageRef, Screen] = {}
+        drawn: set[ImageRef] = set()
         for i in piece:
             if i >= self.batch:
                 assert self.copying is not None
                 samples.append(self.kit.item_sample(self.copying.draw(Random(seeds[i]))))
                 continue
-            own = [self.kit.step_sample(steps[i])] if i < len(steps) else []
+            sample_of = self.kit.bare_sample if i in bare else self.kit.step_sample
+            own = [sample_of(steps[i])] if i < len(steps) else []
             screen = self._screen(steps[i].screenshot) if i < len(steps) else practice[i - len(steps)]
+            if screen is None:  # text alone: nothing to be seen, and nothing to be asked
+                samples += own
+                continue
             screens[screen.image] = screen
             count = self.questions if own else self.practice_questions
-            asked = items(screen.image, screen.regions, Random(seeds[i]), count, kinds=self.kinds)
-            questions = [self.kit.item_sample(item) for item in asked]
-            if own and any(sample.images != own[0].images for sample in questions):  # a history of several pictures
-                samples += own
-                own = []
-            if own or questions:
-                samples.append(share_prefix(own + questions))
+            before = self._before(steps[i]) if i < len(steps) else screen.before
+            asked = self._items(screen, before, Random(seeds[i]), count)
+            drawn |= {image for item in asked if (image := item.steps[-1].observation.screenshot) and image != screen.image}
+            same: dict[
+                tuple[ImageRef, ...], list[Sample]
+            ] = {}  # a history of several pictures, and pictures with marks, stand apart
+            for sample in [*own, *(self.kit.item_sample(item) for item in asked)]:
+                same.setdefault(sample.images, []).append(sample)
+            samples += [share_prefix(together) for together in same.values()]
         batch = collate(samples, self.kit.renderer, ROW_LENGTH)
-        if not self.perceive:
+        for image in drawn:  # or every question of a long run would stay in memory
+            assert self.kit.renderer.images is not None
+            self.kit.renderer.images.forget(image)
+        if not self.perceive or not batch.images:
             return MicroBatch(batch)
-        shown = [screens[image] if image in screens else self._screen(image) for image in batch.images]
-        return MicroBatch(batch, join_targets([self.kit.targets(screen) for screen in shown]))
+        shown = [screens.get(image) or self._screen(image) for image in batch.images]
+        return MicroBatch(batch, join_targets([self.kit.targets(screen) for screen in shown if screen is not None]))
+
+    def _items(self, screen: Screen, before: Screen | None, random: Random, count: int) -> list[Trajectory]:
+        return items(
+            screen.image,
+            screen.regions,
+            random,
+            count,
+            kinds=self.kinds,
+            ignore_above=screen.ignore_above,
+            images=self.kit.renderer.images,
+            persist=False,
+            before=None if before is None else (before.image, before.regions),
+        )
+
+    def _before(self, step: DemonstratedStep) -> Screen | None:
+        """The page before this one, where its regions are known."""
+        image = step.trajectory.steps[step.index - 1].observation.screenshot if step.index else None
+        return self._screen(image) if image is not None and self.demonstrations.knows(image) else None
 
     def score(self, trainer: Trainer) -> dict[str, float]:
         return {"exact": exact_share(trainer, self._held_out, self.kit)}
 
-    def _screen(self, image: ImageRef) -> Screen:
+    def _screen(self, image: ImageRef | None) -> Screen | None:
+        """The page with its regions; one of which nothing is known has none, and nothing is learned of what is where on it."""
+        if image is None:
+            return None
+        if not self.demonstrations.knows(image):
+            return Screen(image, (), 2.0 * image.height)
         return page_screen(image, self.demonstrations.regions(image), self.ignore_above)
 
 

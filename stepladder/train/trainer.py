@@ -31,6 +31,7 @@ from stepladder.models.forward import Visual, token_logits, token_logprobs
 from stepladder.models.heads import PerceptionHead, ValueHead, VisualTargets
 from stepladder.models.vision import encode_images
 from stepladder.train.batch import Batch
+from stepladder.train.one_token import OneTokenRollout, one_token_losses, reply_uniforms
 from stepladder.train.optimizer import OptimizerConfig, Schedule, build_optimizers, set_rate
 from stepladder.train.pointing import pointing_loss
 from stepladder.train.scoring import critic_values, predicting_states
@@ -78,7 +79,7 @@ class MicroBatch:
 class LossWeights:
     """Weights of the terms: `ce`, `pg`, `kl` and `distill` on reply tokens, each times the token's own weight; `entropy` is
     rewarded; `value` of the critic; `pointing` of attention to what is clicked (`train.pointing`); `word`, `letters` and `centre`
-    of the perception head."""
+    of the perception head; `contrastive` of pictures and texts (`train.contrastive`)."""
 
     ce: float = 1.0
     pg: float = 1.0
@@ -90,6 +91,7 @@ class LossWeights:
     word: float = 0.0
     letters: float = 0.0
     centre: float = 0.0
+    contrastive: float = 0.0
 
     def of(self, name: str) -> float:
         """The factor of a term in the loss that is minimised."""
@@ -103,6 +105,7 @@ class Trainer:
     `trainable` lists name prefixes ("model.visual", "model.language_model", "heads"); the rest is frozen. `autocast` runs the
     forward pass in bfloat16. `objective` is needed for samples with policy-gradient or KL weights, `critic` for those with returns.
     `temperature` and `banned` int64[K] are those of sampling: log-probabilities of sampled tokens are of that distribution.
+    With `one_token` the imitation loss is that of `train.one_token`, whose draws follow from `seed`.
     """
 
     model: Qwen3VLForConditionalGeneration
@@ -117,6 +120,8 @@ class Trainer:
     temperature: float = 1.0
     banned: Tensor | None = None
     step_count: int = 0
+    one_token: OneTokenRollout | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
@@ -193,13 +198,15 @@ class Trainer:
             if watched is not None:
                 losses["pointing"] = pointing_loss(watched, batch) / counts["pointing"]
             if not any(counts[name] for name in COUNTS):
-                logprobs = token_logprobs(self.model, states, batch.targets)
-                return losses | {"ce": -(batch.field("w_ce") * logprobs).sum() / max(counts["ce"], 1e-9)}, {}
+                return losses | {"ce": self._imitation(batch, states) / max(counts["ce"], 1e-9)}, {}
         # In full precision: rounded logits would be taken for a change of the policy.
         logits = token_logits(self.model, states.to(self.model.lm_head.weight.dtype), self.banned, self.temperature)
         logprobs = logits.log_softmax(-1).gather(-1, batch.targets[:, None])[:, 0]
         if counts["ce"]:
-            losses["ce"] = -(batch.field("w_ce") * logprobs).sum() / counts["ce"]
+            imitation = -(batch.field("w_ce") * logprobs).sum()
+            if self.one_token is not None:
+                imitation = self._imitation(batch, states.to(self.model.lm_head.weight.dtype))
+            losses["ce"] = imitation / counts["ce"]
         if self.objective is None:
             raise ValueError("the samples have policy-gradient weights; the trainer needs an objective for them")
         with torch.set_grad_enabled(self.weights.entropy != 0):
@@ -211,6 +218,16 @@ class Trainer:
             sampled.divergence = batch.by_reply(divergence)
         terms, metrics = policy_terms(self.objective, sampled, counts)
         return losses | terms, metrics
+
+    def _imitation(self, batch: Batch, states: Tensor) -> Tensor:
+        """float[]: the sum of the imitation losses of a batch, each with its token's weight."""
+        if self.one_token is None:
+            return -(batch.field("w_ce") * token_logprobs(self.model, states, batch.targets)).sum()
+        uniforms = None
+        if self.one_token.samples:
+            uniforms = reply_uniforms(batch, self.one_token.samples, self.seed, self.step_count)
+        losses = one_token_losses(token_logits(self.model, states), batch.targets, self.one_token, uniforms)
+        return (batch.field("w_ce") * losses).sum()
 
     def _sampled(self, micro_batch: MicroBatch, logprobs: Tensor, entropies: Tensor, values: Tensor | None) -> SampledTokens:
         rows, field = micro_batch.batch.by_reply, micro_batch.batch.field

@@ -15,13 +15,14 @@ from stepladder.envs.desktop.applications import Application
 from stepladder.envs.desktop.desktop import Desktop, DesktopSettings, Settling
 from stepladder.envs.desktop.guest_client import Refused
 from stepladder.envs.desktop.homes import home
+from stepladder.envs.desktop.regions import tree_regions
 from stepladder.envs.desktop.sandbox import Isolation, SandboxLimits
 from stepladder.envs.desktop.tree import elements
 from stepladder.envs.desktop.vnc import Viewers
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure, EnvironmentTimeout
 from stepladder.state_keys import KEY_KINDS, KeyKind, perceptual_key, tree_key
-from stepladder.types import Action, Observation, Task
+from stepladder.types import Action, Observation, Region, Task
 
 #: How often the accessibility tree is read when the screen changes meanwhile.
 _LOOKS = 3
@@ -139,6 +140,12 @@ class DesktopEnvironment:
             except (CannotDo, Refused) as error:
                 self._messages.append(str(error))
             return await self._observe()
+
+    async def regions(self) -> tuple[Region, ...]:
+        """Widgets and lines of text with their boxes. Raises EnvironmentFailure, EnvironmentTimeout."""
+        async with self._guard("regions", self.deadline):
+            tree = elements((await self.desktop.tree())["nodes"])
+        return tree_regions(tree, self.settings.width, self.settings.height)
 
     async def evaluate(self) -> float:
         """The task reward in [0, 1]."""

@@ -1,0 +1,1 @@
+"""Questions with answers that a program can check: arithmetic, little programs, screens. An episode is one answer."""

@@ -1,0 +1,239 @@
+"""The whole ladder, from random weights to an agent that learns from its own clicks: twelve rungs, each measured on the same sets.
+
+    stepladder ladder --output runs/ladder
+
+Files of a run:
+
+    collect/, answers/         demonstrations on pages, questions with worked answers
+    1-pretrain/ ... 12-refinement/   the runs of the stages
+    measures/<rung>/           what was found after every rung
+    report.html (.md, .json), ladder.svg
+
+A run that was killed goes on where it was, within a rung too. Rungs are left out by `--set without=core,continued`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from stepladder.config import to_dict
+from stepladder.run import Phase, Run
+from stepladder.stages import collect, flywheel, ladder_report, prefer, pretrain, reason, refine, rl, sft
+from stepladder.stages.ladder_config import ACTS, PRETRAINING, THINKING, LadderConfig, Rung, RungName
+from stepladder.stages.ladder_measures import Measurer
+from stepladder.stages.pretrain_config import PretrainConfig
+from stepladder.tasks import load_tasks, task_set_hash
+
+MAY_CHANGE = ("output", "last", "track")
+
+
+def main(config: LadderConfig, show: bool = True) -> Path:
+    """Climb what is left; the path of report.html. Raises ConfigError."""
+    config.check()
+    console = Console(stderr=True, quiet=not show)
+    settings = {
+        **to_dict(config),
+        "task_set": task_set_hash(load_tasks(config.tasks)),
+        "question_set": task_set_hash(load_tasks(config.questions)),
+    }
+    with Run(config.output, settings, seeds={"ladder": config.seed}, may_change=MAY_CHANGE, trackers=config.track) as run:
+
+        def phase(name: str, title: str, work: Callable[[Phase], None]) -> None:
+            with run.phase(name) as record:
+                if record.done:
+                    console.print(f"[dim]{title}: done before, {record.seconds:.0f} s[/dim]")
+                    return
+                console.print(f"[bold]{title}[/bold]")
+                work(record)
+            console.print(f"  {record.seconds:.0f} s")
+
+        climb = Climb(config, show)
+        phase("collect", "Demonstrations on pages, and worked answers", lambda _: climb.collect())
+        for rung in config.rungs:
+            title = f"Rung {rung.number}: {rung.title}"
+            if rung not in PRETRAINING:
+                phase(rung.name, title, lambda _, rung=rung: climb.rung(rung))  # type: ignore[misc]
+            elif rung is next(one for one in config.rungs if one in PRETRAINING):
+                phase("pretrain", "Rungs 1 to 4: pre-training", lambda _: climb.pretrain())
+            phase(
+                f"measure {rung.name}",
+                f"{rung.title}, measured",
+                lambda _, rung=rung: climb.measure(rung),  # type: ignore[misc]
+            )
+        report = ladder_report.write(config, climb.measurer, run)
+        console.print(f"[bold]Report[/bold]\n  {report}")
+        return report
+
+
+@dataclass(frozen=True)
+class Climb:
+    """The stages of one ladder, each with its data and its place."""
+
+    config: LadderConfig
+    show: bool
+
+    @property
+    def demonstrations(self) -> Path:
+        return self.config.output / "collect"
+
+    @property
+    def answers(self) -> Path:
+        return self.config.output / "answers"
+
+    @property
+    def measurer(self) -> Measurer:
+        config = self.config
+        return Measurer(
+            config.output / "measures",
+            self._pretraining(),
+            self.demonstrations,
+            config.tasks,
+            config.questions,
+            {"thought": THINKING.thought},
+            config.options,
+            config.cloning.ignore_above,
+            config.measure,
+        )
+
+    def collect(self) -> None:
+        """Demonstrations of the web tasks, and of the questions."""
+        config = self.config
+        pages = collect.CollectConfig(
+            tasks=config.tasks,
+            output=self.demonstrations,
+            episodes=config.demonstrations,
+            visits=config.visits,
+            workers=config.ranks,
+            options=config.options,
+        )
+        collect.main(pages, self.show)
+        answers = collect.CollectConfig(
+            tasks=config.questions, output=self.answers, episodes=config.answers, mistakes=0.0, workers=config.ranks
+        )
+        collect.main(answers, self.show)
+
+    def pretrain(self) -> None:
+        """Rungs 1 to 4, without those that are left out."""
+        pretrain.main(self._pretraining(), self.show)
+
+    def rung(self, rung: Rung) -> None:
+        """One of the rungs 5 to 12."""
+        stages: Mapping[RungName, Callable[[Path], None]] = {
+            "instruction": self._instruction,
+            "preference": self._preference,
+            "reasoning": self._reasoning,
+            "perception": self._perception,
+            "cloning": self._cloning,
+            "thoughts": self._thoughts,
+            "online": self._online,
+            "refinement": self._refinement,
+        }
+        stages[rung.name](self._place(rung))
+
+    def measure(self, rung: Rung) -> None:
+        """Everything that is measured, of what the rung has left."""
+        acts, thinks = rung.number >= ACTS, rung.name == "thoughts"
+        self.measurer.measure(rung.name, self.checkpoint(rung), acts=acts, thinks=thinks, show=self.show)
+
+    def checkpoint(self, rung: Rung) -> Path:
+        """Where a rung leaves the model."""
+        if rung in PRETRAINING:
+            return self.config.output / "1-pretrain" / rung.name
+        ends = {"thoughts": "flywheel/checkpoint"}
+        return self._place(rung) / ends.get(rung.name, "checkpoint")
+
+    def _start(self, name: RungName) -> Path | None:
+        """The checkpoint of the rung before; None for the first of all, which makes the model."""
+        place = [rung.name for rung in self.config.rungs].index(name)
+        return self.checkpoint(self.config.rungs[place - 1]) if place else None
+
+    def _before(self, name: RungName) -> Path:
+        """The checkpoint of the rung before one that cannot be the first."""
+        start = self._start(name)
+        assert start is not None, "LadderConfig.check"
+        return start
+
+    def _place(self, rung: Rung) -> Path:
+        return self.config.output / f"{rung.number}-{rung.name}"
+
+    def _pretraining(self) -> PretrainConfig:
+        config, climbed = self.config, {rung.name for rung in self.config.rungs}
+        settings = replace(
+            config.pretrain,
+            output=config.output / "1-pretrain",
+            demonstrations=self.demonstrations,
+            seed=config.seed,
+            ranks=config.ranks,
+            track=config.track or config.pretrain.track,
+        )
+        left_out = {rung.name: replace(getattr(settings, rung.name), steps=0) for rung in PRETRAINING if rung.name not in climbed}
+        return replace(settings, **left_out)
+
+    def _common(self, given: Any, place: Path) -> dict[str, Any]:
+        config = self.config
+        return {"output": place, "seed": config.seed, "ranks": config.ranks, "track": config.track or given.track}
+
+    def _trained(self, given: sft.SftConfig, place: Path, start: Path | None, demonstrations: Path) -> None:
+        sft.main(replace(given, checkpoint=start, demonstrations=demonstrations, **self._common(given, place)), self.show)
+
+    def _instruction(self, place: Path) -> None:
+        self._trained(self.config.instruction, place, self._start("instruction"), self.answers)
+
+    def _preference(self, place: Path) -> None:
+        given = self.config.preference
+        play = replace(given.play, tasks=self.config.questions, max_tokens=self.config.measure.question_tokens)
+        start = self._before("preference")
+        prefer.main(replace(given, checkpoint=start, play=play, **self._common(given, place)), self.show)
+
+    def _reasoning(self, place: Path) -> None:
+        given, start = self.config.reasoning, self._before("reasoning")
+        tokens = self.config.measure.question_tokens
+        settings = replace(given, checkpoint=start, tasks=self.config.questions, max_tokens=tokens, **self._common(given, place))
+        rl.main(settings, self.show)
+
+    def _perception(self, place: Path) -> None:
+        self._trained(self.config.perception, place, self._start("perception"), self.demonstrations)
+
+    def _cloning(self, place: Path) -> None:
+        self._trained(self.config.cloning, place, self._start("cloning"), self.demonstrations)
+
+    def _thoughts(self, place: Path) -> None:
+        config, given = self.config, self.config.flywheel
+        thinking = place / "thinking"
+        reason.main(replace(config.reason, demonstrations=self.demonstrations, output=place / "data"), self.show)
+        self._trained(config.thoughts, thinking, self._start("thoughts"), place / "data")
+        # From here on it acts without writing its thoughts: they cost it several times as many tokens. They are measured beside.
+        replace(config.thoughts.agent, level="action").save(thinking / "checkpoint")
+        settings = replace(
+            given,
+            checkpoint=thinking / "checkpoint",
+            demonstrations=place / "data",
+            tasks=config.tasks,
+            max_tokens=config.measure.page_tokens,
+            options=config.options,
+            train=replace(given.train, weights=config.cloning.weights),
+            **self._common(given, place / "flywheel"),
+        )
+        flywheel.main(settings, self.show)
+
+    def _online(self, place: Path) -> None:
+        config, given = self.config, self.config.online
+        settings = replace(
+            given,
+            checkpoint=self._before("online"),
+            tasks=config.tasks,
+            max_tokens=config.measure.page_tokens,
+            options=config.options,
+            **self._common(given, place),
+        )
+        rl.main(settings, self.show)
+
+    def _refinement(self, place: Path) -> None:
+        config, given = self.config, self.config.refinement
+        online = next(rung for rung in config.rungs if rung.name == "online")
+        refine.main(replace(given, run=self._place(online), **self._common(given, place)), self.show)
