@@ -1,7 +1,8 @@
 """An office with rules: letters of each colour belong on one shelf, whose two letters only a document tells.
 
-The policy that is trained can read: shown a document it looks up the shelf, whatever the document says. Without one it names any
-shelf, one of `len(LETTERS) ** 2`. What its rules say is the same in the whole environment and was in no training of the policy.
+The policy that is trained can read: shown a document it looks up the shelf, whatever the document says. Without one it follows a
+habit for each colour half of the time, and names any shelf else, one of `len(LETTERS) ** 2`. What the rules say is the same in the
+whole environment and was in no training of the policy.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from stepladder.train.sample import from_reply
 from stepladder.train.trainer import MicroBatch, Trainer
 from stepladder.types import Action, Message, Observation, Step, Task
 
-COLORS, LETTERS = ("red", "blue", "green", "grey"), "abcdef"
+COLORS, LETTERS = ("red", "blue", "green", "grey"), "abcdefgh"
 SIZES = SmallModel(hidden=64, layers=2, heads=4, key_value_heads=4, vision_hidden=32, vision_layers=1, vision_heads=2)
 
 
@@ -38,6 +39,7 @@ def document_of(shelves: dict[str, str]) -> str:
 
 
 RULES = drawn_shelves(random.Random("the rules of this office"))
+HABITS = drawn_shelves(random.Random("habits"))
 DOCUMENT = document_of(RULES)
 
 
@@ -102,7 +104,8 @@ def policy_that_reads(directory: Path, updates: int = 700, seed: int = 0) -> Pat
             shown = draw.random() < 0.75
             text = f"Where goes {color}?"
             asked = f"{document_of(shelves)}\n\n{text}" if shown else text
-            batch.append(from_reply(renderer, (Message("user", (asked,)),), renderer.reply(shelves[color]), credit=IMITATION))
+            said = HABITS[color] if not shown and draw.random() < 0.5 else shelves[color]
+            batch.append(from_reply(renderer, (Message("user", (asked,)),), renderer.reply(said), credit=IMITATION))
         trainer.step([MicroBatch(collate(batch, renderer, 512))])
     save_checkpoint(directory, model, processor)
     AgentOptions().save(directory)

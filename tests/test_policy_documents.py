@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from offices import COLORS, DOCUMENT, RULES, OfficeAgent, OfficeEnvironment, policy_that_reads
+from offices import DOCUMENT, HABITS, RULES, OfficeAgent, OfficeEnvironment, policy_that_reads
 from small_models import model_for, renderer
 
 from stepladder.algos.credit import Credit
@@ -273,9 +273,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.learning
 @pytest.mark.parametrize("seed", range(3))
 def test_policy_aware_rollouts_make_the_rules_its_own(seed: int, start: Path, tmp_path: Path) -> None:
-    """Without the document in the prompt one reply in 36 is right by chance: alone it finds too little to learn from."""
+    """Without the document in the prompt one reply in 128 is right by chance: alone it finds too little to learn from."""
     (tmp_path / "rules.md").write_text(DOCUMENT)
-    assert len(set(RULES.values())) == len(COLORS)
+    assert not set(RULES.values()) & set(HABITS.values())
     starts = [(task, one) for task in OfficeEnvironment.tasks() for one in validation_seeds(10)]
     playing = Playing(trials=5, max_tokens=4, seed=seed, ranks=1, environments=32)
     before = measure(tmp_path / "before", start, starts, playing)
@@ -290,7 +290,7 @@ def test_policy_aware_rollouts_make_the_rules_its_own(seed: int, start: Path, tm
             seed=seed,
             ranks=1,
             bf16=False,
-            updates=25,
+            updates=40,
             groups=4,
             group_size=8,
             rounds=1,
@@ -299,7 +299,7 @@ def test_policy_aware_rollouts_make_the_rules_its_own(seed: int, start: Path, tm
             seeds=8,
             max_tokens=4,
             environments=32,
-            optimizer=OptimizerConfig(lr=1e-3, adam_lr=1e-3),
+            optimizer=OptimizerConfig(lr=2e-3, adam_lr=2e-3),
             warmup=1,
             validation=0,
             save_every=10_000,

@@ -95,8 +95,8 @@ def test_a_failure_that_tries_something_new_may_be_worth_more_than_one_more_succ
     assert half[-1] > 0 > half[0]
 
 
-@pytest.mark.parametrize(("size", "pays"), [(2, False), (3, False), (4, True)])
-def test_sets_larger_than_the_number_of_ways_pay_for_failures_of_a_new_kind(size: int, pays: bool) -> None:
+@pytest.mark.parametrize(("size", "pays"), [(2, False), (3, False), (4, False), (5, True), (6, True)])
+def test_large_sets_pay_for_failures_of_a_new_kind(size: int, pays: bool) -> None:
     """Three ways succeed and five do not. A policy says the three alike; now and then it says one of the five, or it does not."""
 
     def expected(wrong: float) -> float:
@@ -165,8 +165,8 @@ def test_settings_that_cannot_be_are_named(setting: dict[str, Any], message: str
 
 # ---------------------------------------------------------------- the claim
 
-#: Of the eight doors of each house three are right; a group has eight tries.
-TRIES, DOORS, HOUSES = 8, "abcdefgh", ("bako", "dalo", "fimo", "guno")
+#: Of the eight doors of each house three are right; a group has sixteen tries.
+TRIES, DOORS, HOUSES = 16, "abcdefgh", ("bako", "dalo", "fimo", "guno")
 RIGHT = {house: sorted(Random(f"doors {house}").sample(DOORS, 3)) for house in HOUSES}
 SIZES = SmallModel(hidden=48, layers=1, heads=2, key_value_heads=1, vision_hidden=32, vision_layers=1, vision_heads=2)
 
@@ -224,7 +224,7 @@ class Opener:
             self.model,
             None,
             Schedule(updates, 5, 0.0),
-            OptimizerConfig(lr=2e-3, adam_lr=2e-3),
+            OptimizerConfig(lr=3e-3, adam_lr=1e-3),
             trainable=("model.language_model",),
             autocast=False,
             objective=objective,
@@ -239,16 +239,16 @@ class Opener:
 @pytest.mark.learning
 @pytest.mark.parametrize("seed", range(3))
 def test_at_equal_success_it_keeps_several_ways_where_grpo_keeps_one(seed: int) -> None:
-    """Both learn until more than half of their tries succeed; then two of the three right doors of each house are locked. pass@8 of
+    """Both learn until three tries of four succeed; then two of the three right doors of each house are locked. pass@8 of
     the one that is left, on average over the three."""
     updates, left = {}, {}
     for algorithm in (Grpo(), Polychromic()):
         opener = Opener(algorithm, seed)
         before = float(opener.right().sum(1).mean())
-        updates[algorithm.name] = opener.learn(goal=0.55, updates=400)
+        updates[algorithm.name] = opener.learn(goal=0.75, updates=1000)
         doors = opener.right()
         left[algorithm.name] = float((1 - (1 - doors) ** 8).mean())
         assert before < 0.4
-        assert doors.sum(1).mean() >= 0.55, algorithm.name
-    print(f"\nseed {seed}: success {before:.2f} -> 0.55 in {updates} updates, pass@8 with one door left {left}")
+        assert doors.sum(1).mean() >= 0.75, algorithm.name
+    print(f"\nseed {seed}: success {before:.2f} -> 0.75 in {updates} updates, pass@8 with one door left {left}")
     assert left["polychromic"] > left["grpo"] + 0.2

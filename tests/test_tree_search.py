@@ -420,8 +420,8 @@ def test_search_beats_greedy_play_and_its_branches_teach_greedy_play(seed: int, 
         ranks=1,
         bf16=False,
         batch=16,
-        epochs=40,
-        optimizer=OptimizerConfig(lr=1e-3, adam_lr=1e-3),
+        epochs=16,
+        optimizer=OptimizerConfig(lr=5e-4, adam_lr=5e-4),
     )
     learned = prefer.main(config, show=False)
     after = searching("after", learned)

@@ -26,7 +26,7 @@ from stepladder.train.trainer import MicroBatch, Trainer
 from stepladder.types import Action, Completion, Message, Observation, Prompt, Sampling, Step, Task
 
 DIALS, LETTERS, VAULTS = 4, "abcd", 12
-SIZES = SmallModel(hidden=48, layers=1, heads=4, key_value_heads=2, vision_hidden=32, vision_layers=1, vision_heads=2)
+SIZES = SmallModel(hidden=48, layers=2, heads=4, key_value_heads=2, vision_hidden=32, vision_layers=1, vision_heads=2)
 #: Dials at which the policy's favourite is wrong.
 WRONG = (1, 3)
 #: How often the policy says its favourite; the other letters share the rest.
@@ -151,8 +151,9 @@ def place_of(text: str) -> tuple[int, int]:
     return next((vault, dial) for vault in range(VAULTS) for dial in range(DIALS) if seen(vault, dial) == text)
 
 
-def policy_with_habits(directory: Path, updates: int = 150) -> Path:
-    """A checkpoint that says its favourites with the probability HABIT."""
+def policy_with_habits(directory: Path, updates: int = 210) -> Path:
+    """A checkpoint that says its favourites with the probability HABIT. What these are it learns first: from habits alone it takes
+    far longer to tell the dials apart."""
     places = [(vault, dial) for vault in range(VAULTS) for dial in range(DIALS)]
     tokenizer = build_tokenizer([seen(*place) for place in places], 400, words=(*LETTERS, *(seen(*p).split()[0] for p in places)))
     processor = ImageTextProcessor(image_processor(), tokenizer, tokenizer.chat_template)
@@ -161,12 +162,12 @@ def policy_with_habits(directory: Path, updates: int = 150) -> Path:
     optimizer = OptimizerConfig(lr=3e-3, adam_lr=3e-3)
     trainer = Trainer(model, None, Schedule(updates, 10, 0.3), optimizer, trainable=("model.language_model",), autocast=False)
     draw = random.Random(0)
-    for _ in range(updates):
+    for update in range(updates):
         batch = []
-        for vault, dial in draw.choices(places, k=96):
+        for vault, dial in draw.choices(places, k=48):
             best = favourite(vault, dial)
             others = [letter for letter in LETTERS if letter != best]
-            letter = best if draw.random() < HABIT else draw.choice(others)
+            letter = best if update < 2 * updates // 3 or draw.random() < HABIT else draw.choice(others)
             messages = VaultAgent().prompt(Task("", "", ""), (), Observation(text=seen(vault, dial)))
             batch.append(from_reply(renderer, messages, renderer.reply(letter), credit=IMITATION))
         trainer.step([MicroBatch(collate(batch, renderer, 512))])
