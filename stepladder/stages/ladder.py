@@ -14,6 +14,7 @@ A run that was killed goes on where it was, within a rung too. Rungs are left ou
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from stepladder.stages import collect, flywheel, ladder_report, prefer, pretrain
 from stepladder.stages.ladder_config import ACTS, PRETRAINING, THINKING, LadderConfig, Rung, RungName
 from stepladder.stages.ladder_measures import Measurer
 from stepladder.stages.pretrain_config import PretrainConfig
+from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks, task_set_hash
 
 MAY_CHANGE = ("output", "last", "track")
@@ -235,5 +237,17 @@ class Climb:
 
     def _refinement(self, place: Path) -> None:
         config, given = self.config, self.config.refinement
-        online = next(rung for rung in config.rungs if rung.name == "online")
-        refine.main(replace(given, run=self._place(online), **self._common(given, place)), self.show)
+        played = self._place(next(rung for rung in config.rungs if rung.name == "online"))
+        if _any_success(played):
+            refine.main(replace(given, run=played, **self._common(given, place)), self.show)
+            return
+        # There is nothing to imitate, and the rung leaves the model as it is.
+        shutil.copytree(self._before("refinement"), place / "checkpoint", dirs_exist_ok=True)
+
+
+def _any_success(run: Path) -> bool:
+    for path in sorted(run.glob("rollouts-*.jsonl")):
+        with TrajectoryStore(path) as store:
+            if any(summary.success for summary in store.summaries()):
+                return True
+    return False

@@ -162,10 +162,10 @@ def _check_thoughts(config: SftConfig) -> None:
         raise ConfigError(f"thought_dropout is {config.thought_dropout}; it is a share between 0 and 1")
     if config.thought_dropout and config.agent.thought != "full":
         raise ConfigError(f"thought_dropout: agent.thought={config.agent.thought} writes no thoughts; say agent.thought=full")
-    if config.agent.level != "trained":
+    if config.thought_dropout and config.agent.level != "trained":
         raise ConfigError(
-            f"agent.level is {config.agent.level!r}, which asks a trained model; in training thought_dropout says how often the "
-            "action alone is asked for"
+            f"agent.level is {config.agent.level!r} and thought_dropout mixes levels; leave agent.level at 'trained', "
+            "or thought_dropout at 0"
         )
 
 
