@@ -202,6 +202,7 @@ def test_a_run_leaves_demonstrations_that_training_reads(labelled: Path, data: t
     assert all(step.observation.screenshot in images for one in everything for step in one.steps)  # type: ignore[operator]
 
 
+@pytest.mark.learning
 def test_a_run_that_was_killed_ends_with_the_same_weights(
     labelled: Path, data: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

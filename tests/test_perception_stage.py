@@ -157,6 +157,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert "4 questions, 0 answers unreadable" in shown.output
 
 
+@pytest.mark.learning
 def test_further_kinds_are_mixed_into_training(demonstrations: Path) -> None:
     settings = replace(TINY, demonstrations=demonstrations, seed=0)
     plain = build_learner(settings, Share())

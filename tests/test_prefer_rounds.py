@@ -121,6 +121,7 @@ def test_replies_that_are_judged_alone_are_those_of_graded_episodes(played: Path
         stage.main(config, show=False)
 
 
+@pytest.mark.learning
 def test_a_killed_run_of_kto_ends_with_the_same_weights(played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changes = {"loss": "kto", "kto": KtoSettings(unpaired=True), "epochs": 1}
     expected = load_file(stage.main(settings(played, tmp_path / "whole", **changes), show=False) / "model.safetensors")

@@ -101,15 +101,8 @@ def test_annealing_leaves_the_mean_of_its_last_weights(undisturbed: Path) -> Non
     assert found["perplexity_last_weights"] != found["perplexity_after"]
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        pytest.param("core.state", marks=pytest.mark.learning),
-        pytest.param("continued.state", marks=pytest.mark.learning),
-        "lengthening.state",
-        pytest.param("annealing.state", marks=pytest.mark.learning),
-    ],
-)
+@pytest.mark.learning
+@pytest.mark.parametrize("moment", ["core.state", "continued.state", "lengthening.state", "annealing.state"])
 def test_a_killed_training_ends_with_the_same_weights(undisturbed: Path, tmp_path: Path, moment: str) -> None:
     output = tmp_path / "killed"
     program = (

@@ -130,6 +130,7 @@ def test_training_puts_the_preferred_answers_ahead(trained: Path, played: Path) 
     assert all(good > bad for good, bad in scores)
 
 
+@pytest.mark.learning
 def test_a_run_that_was_killed_ends_with_the_same_weights(
     trained: Path, played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,6 +345,7 @@ def test_a_model_of_another_vocabulary_reads_the_texts(trained: Path, played: Pa
     assert graded.parts["model"] == pytest.approx(rendered[0], abs=1e-5)
 
 
+@pytest.mark.learning
 def test_reinforcement_learning_is_rewarded_by_the_model(trained: Path, played: Path, tmp_path: Path) -> None:
     config = replace(
         SIDES,

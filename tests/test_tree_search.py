@@ -365,6 +365,7 @@ def test_it_goes_on_after_a_kill_and_comes_to_the_same(run: Path, tmp_path: Path
     assert report == stage.main(settings(run), show=False)
 
 
+@pytest.mark.learning
 def test_starts_whose_environment_failed_have_no_result_and_are_tried_again(tmp_path: Path) -> None:
     config = settings(tmp_path, tasks="env:vault:ForgetfulVault")
     config = replace(config, pool=PoolSettings(memory=0, load=0, most_failures=100))
