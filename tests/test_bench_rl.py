@@ -142,8 +142,12 @@ def test_our_rows_do_the_same_work(bench: ModuleType, tmp_path: Path, number: in
 
 def test_an_interpreter_without_trl_is_named(bench: ModuleType, tmp_path: Path) -> None:
     workload = bench.make(tmp_path, 2, bench.Sizes(groups=1, members=2, samples=2, questions=2))
+    (tmp_path / "trl.py").write_text("raise ModuleNotFoundError(\"No module named 'trl'\", name='trl')\n")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path}" exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     with pytest.raises(RuntimeError, match="No module named 'trl'"):
-        bench.Trl("TRL", workload, "grpo", bench.Setting(), Path(sys.executable))
+        bench.Trl("TRL", workload, "grpo", bench.Setting(), python)
 
 
 def test_the_engine_is_asked_what_a_demonstration_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,10 @@ def test_a_name_of_the_table_and_a_dotted_path_lead_to_the_class() -> None:
     ("name", "message"),
     [
         ("from", "unknown environment 'from'; did you mean 'forms'?"),
-        ("xyz", "unknown environment 'xyz'; known: miniwob, page, bridge, desk, osworld, forms, or package.module:Class"),
+        (
+            "xyz",
+            "unknown environment 'xyz'; known: miniwob, page, bridge, desk, osworld, forms, reasoning, or package.module:Class",
+        ),
         ("no_such_module:Foo", "there is no module 'no_such_module'"),
         ("json.no_such:Foo", "there is no module 'json.no_such'"),
         ("json:JSONDecoderr", "module 'json' has no 'JSONDecoderr'; did you mean 'JSONDecoder'?"),

@@ -40,7 +40,7 @@ from stepladder.types import Limits, Sampling
 
 OFF = PhaseConfig(steps=0, batch=1, lr=1e-3)
 TINY = SmallModel(hidden=48, layers=1, heads=2, key_value_heads=1, vision_hidden=32, vision_layers=1, vision_heads=2)
-TEXT, BOTH = "reasoning:add-1-digit,even-numbers", "reasoning:add-1-digit,read-order"
+BOTH = "reasoning:add-1-digit,read-order"
 
 
 def demonstrations(folder: Path, tasks: str, episodes: int) -> Path:
@@ -72,13 +72,19 @@ SHORT = PhaseConfig(steps=3, batch=8, lr=1e-3, score_every=3, word=0.3, centre=1
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return demonstrations(tmp_path_factory.mktemp("text"), TEXT, 40)
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return demonstrations(tmp_path_factory.mktemp("both"), BOTH, 60)
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return demonstrations(tmp_path_factory.mktemp("both"), BOTH, 40)
+def text(both: Path) -> Path:
+    """Those of the demonstrations that have no screen."""
+    directory = both.parent / "text"
+    with TrajectoryStore(both / "trajectories.jsonl") as store, TrajectoryStore(directory / "trajectories.jsonl", "a") as kept:
+        for one in store:
+            if one.steps[0].observation.screenshot is None:
+                kept.append(one)
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +221,8 @@ def accuracy(checkpoint: Path, output: Path, questions: int = 200) -> float:
 
 @pytest.mark.learning
 def test_verified_answers_teach_arithmetic(tmp_path: Path) -> None:
-    """At least 20 points more on held-out sums than the start of supervised training, in less than ten minutes of one processor."""
+    """At least 20 points more on held-out sums than the start of supervised training, in less than ten minutes of one processor;
+    form cannot be what was learned, since it is worth nothing by itself."""
     start = sft(lesson(demonstrations(tmp_path, SUMS, 400), tmp_path / "sft", HALF, model=SIZES, questions=0), show=False)
     before = accuracy(start, tmp_path / "before.jsonl")
     began = time.process_time()
@@ -225,15 +232,16 @@ def test_verified_answers_teach_arithmetic(tmp_path: Path) -> None:
             tmp_path / "rl",
             SUMS,
             algo=Dapo(reward="verifiable"),
-            updates=60,
+            updates=100,
             groups=16,
             group_size=8,
             seeds=3000,
             max_tokens=60,
             environments=128,
-            optimizer=OptimizerConfig(lr=5e-4, adam_lr=3e-4),
+            optimizer=OptimizerConfig(lr=3e-4, adam_lr=2e-4),
             warmup=3,
-            temperature=0.6,
+            decay=0.5,
+            temperature=0.7,
             validation=0,
             save_every=1000,
         ),
