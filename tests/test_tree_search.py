@@ -42,6 +42,7 @@ from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.prefer import PreferConfig
 from stepladder.stages.preference_pairs import read_pairs
 from stepladder.stages.search import SearchConfig
+from stepladder.stats import compare_paired
 from stepladder.store import TrajectoryStore
 from stepladder.train.optimizer import OptimizerConfig
 from stepladder.types import Action, Limits, Message, Observation, Sampling, Step, Trajectory
@@ -175,6 +176,19 @@ def test_a_critic_that_knows_needs_no_second_way() -> None:
     assert advised.trajectory.extra["search"]["actions"] == DIALS
     assert alone.trajectory.extra["search"]["actions"] > DIALS
     assert advised.trajectory.extra["search"]["critiques_read"] == DIALS
+
+
+def test_a_critic_that_is_often_wrong_still_saves_actions() -> None:
+    """Right in six of ten questions, in any order else; over all vaults."""
+
+    def actions(critic: Adviser | None) -> tuple[float, float]:
+        found = [searched(vault, candidates=24, budget=60, critic=critic) for vault in range(VAULTS)]
+        spent = [one.trajectory.extra["search"]["actions"] for one in found]
+        return sum(spent), sum(one.trajectory.reward or 0.0 for one in found)
+
+    (alone, solved), (advised, solved_advised) = actions(None), actions(Adviser(6))
+    assert advised < 0.75 * alone
+    assert min(solved, solved_advised) > 0.8 * VAULTS
 
 
 def test_what_cannot_be_replayed_is_an_environment_that_failed() -> None:
@@ -332,7 +346,7 @@ def test_a_run_beats_greedy_play_and_says_what_it_prefers(run: Path) -> None:
     report = stage.main(settings(run), show=False)
     assert report.greedy is not None
     assert (report.greedy.successes, report.greedy.n, report.search.n) == (0, VAULTS, VAULTS)
-    assert report.search.successes >= 9
+    assert report.search.successes >= 0.7 * VAULTS
     assert report.gain is not None
     assert report.gain.p < 0.01
     assert report.pairs > 4
@@ -427,9 +441,14 @@ def test_search_beats_greedy_play_and_its_branches_teach_greedy_play(seed: int, 
     learned = prefer.main(config, show=False)
     after = searching("after", learned)
     print(f"\nseed {seed}: greedy {before.greedy} -> {after.greedy}; search {before.search} -> {after.search}; {before.gain}")
-    print(f"actions {before.actions:.1f} -> {after.actions:.1f}, pairs {before.pairs}")
+    greedily = []
+    for name in ("before", "after"):
+        with TrajectoryStore(tmp_path / name / stage.GREEDY) as store:
+            greedily.append({(one.task, one.seed): one.success for one in store.summaries()})
+    taught = compare_paired(*greedily)
+    print(f"actions {before.actions:.1f} -> {after.actions:.1f}, pairs {before.pairs}; greedy play {taught}")
     assert before.gain is not None
     assert before.gain.low > 0
-    assert before.greedy is not None
-    assert after.greedy is not None
-    assert after.greedy.low > before.greedy.high
+    assert taught.low > 0
+    assert taught.p < 0.05
+    assert after.actions < before.actions

@@ -25,7 +25,7 @@ from stepladder.train.sample import from_reply
 from stepladder.train.trainer import MicroBatch, Trainer
 from stepladder.types import Action, Completion, Message, Observation, Prompt, Sampling, Step, Task
 
-DIALS, LETTERS, VAULTS = 4, "abcd", 12
+DIALS, LETTERS, VAULTS = 4, "abcd", 24
 SIZES = SmallModel(hidden=48, layers=2, heads=4, key_value_heads=2, vision_hidden=32, vision_layers=1, vision_heads=2)
 #: Dials at which the policy's favourite is wrong.
 WRONG = (1, 3)
@@ -43,7 +43,7 @@ def favourite(vault: int, dial: int) -> str:
 
 
 def seen(vault: int, dial: int) -> str:
-    return f"{'bcdfghjklmnp'[vault]}{'aeio'[dial]}{'rstvwxzbcdfg'[vault]}u dial"
+    return f"{'bcdfghjklmnp'[vault % 12]}{'aeio'[dial]}{'rs'[vault // 12]}u dial"
 
 
 class VaultEnvironment:
