@@ -106,7 +106,8 @@ def flywheel(
 @app.command()
 def rl(
     algo: Annotated[
-        str | None, typer.Option(help="reinforce, rloo, grpo, dapo, gspo, cispo, ppo, opd, or package.module:Class.")
+        str | None,
+        typer.Option(help="reinforce, rloo, grpo, gigpo, ppo, sdpo or another of docs/algorithms, or package.module:Class."),
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Where to start from.", show_default=False)] = None,
     tasks: Tasks = None,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from careless import KINDS, SEEDS, imitate
+from killing import killed_at
 from safetensors.torch import load_file
 from test_rl import SIDES, checkpoint, click_anywhere
 from typer.testing import CliRunner
@@ -123,17 +124,8 @@ def test_training_begins_at_the_reference_and_moves_away_from_what_failed(prefer
 def test_a_run_that_was_killed_ends_with_the_same_weights(
     preferred: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    update = stage.PreferenceLearner.update
-
-    def killed(learner: stage.PreferenceLearner, drawn: list[int]) -> dict[str, float]:
-        if learner.trainer.step_count == 5:
-            raise KeyboardInterrupt
-        return update(learner, drawn)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stage.PreferenceLearner, "update", killed)
-        with pytest.raises(KeyboardInterrupt):
-            stage.main(settings(run, tmp_path), show=False)
+    with killed_at(monkeypatch, stage.PreferenceLearner, 5):
+        stage.main(settings(run, tmp_path), show=False)
     assert not (tmp_path / "checkpoint").exists()
     final = stage.main(settings(run, tmp_path), show=False)
     expected = load_file(preferred / "checkpoint" / "model.safetensors")

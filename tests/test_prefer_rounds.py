@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from judging_policies import Asked
+from killing import killed_at
 from safetensors.torch import load_file
 from test_rl import checkpoint, click_anywhere
 
@@ -125,17 +126,8 @@ def test_replies_that_are_judged_alone_are_those_of_graded_episodes(played: Path
 def test_a_killed_run_of_kto_ends_with_the_same_weights(played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changes = {"loss": "kto", "kto": KtoSettings(unpaired=True), "epochs": 1}
     expected = load_file(stage.main(settings(played, tmp_path / "whole", **changes), show=False) / "model.safetensors")
-    update = PreferenceLearner.update
-
-    def killed(learner: PreferenceLearner, drawn: list[int]) -> dict[str, float]:
-        if learner.trainer.step_count == 3:
-            raise KeyboardInterrupt
-        return update(learner, drawn)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PreferenceLearner, "update", killed)
-        with pytest.raises(KeyboardInterrupt):
-            stage.main(settings(played, tmp_path / "killed", **changes), show=False)
+    with killed_at(monkeypatch, PreferenceLearner, 3):
+        stage.main(settings(played, tmp_path / "killed", **changes), show=False)
     found = load_file(stage.main(settings(played, tmp_path / "killed", **changes), show=False) / "model.safetensors")
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
 

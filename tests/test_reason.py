@@ -675,7 +675,7 @@ def test_dropout_changes_no_other_draw_and_without_it_the_data_are_the_plain_ste
     [
         ({"thought_dropout": 1.5}, r"thought_dropout is 1\.5"),
         ({"thought_dropout": 0.5}, r"agent\.thought=none writes no thoughts"),
-        ({"agent": AgentOptions(thought="full", level="action")}, r"agent\.level is 'action'"),
+        ({"thought_dropout": 0.5, "agent": AgentOptions(thought="full", level="action")}, r"agent\.level is 'action'"),
     ],
 )
 def test_settings_of_training_that_cannot_be(changes: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from killing import killed_at
 from safetensors.torch import load_file
 from small_models import model_for, picture, renderer
 from test_rl import SIDES, checkpoint, click_anywhere
@@ -134,17 +135,8 @@ def test_training_puts_the_preferred_answers_ahead(trained: Path, played: Path) 
 def test_a_run_that_was_killed_ends_with_the_same_weights(
     trained: Path, played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    update = stage.RewardLearner.update
-
-    def killed(learner: stage.RewardLearner, drawn: list[int]) -> dict[str, float]:
-        if learner.trainer.step_count == 5:
-            raise KeyboardInterrupt
-        return update(learner, drawn)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stage.RewardLearner, "update", killed)
-        with pytest.raises(KeyboardInterrupt):
-            stage.main(settings(played, tmp_path), show=False)
+    with killed_at(monkeypatch, stage.RewardLearner, 5):
+        stage.main(settings(played, tmp_path), show=False)
     assert not (tmp_path / "checkpoint").exists()
     final = stage.main(settings(played, tmp_path), show=False)
     expected = trained / "checkpoint"

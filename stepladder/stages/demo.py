@@ -67,12 +67,14 @@ def _cloning_settings() -> sft.SftConfig:
     return replace(default, cloning=replace(default.cloning, steps=480, score_every=120))
 
 
-def _flywheel_settings() -> flywheel.FlywheelConfig:
+def flywheel_settings() -> flywheel.FlywheelConfig:
+    """One short turn of the small model."""
     default = flywheel.FlywheelConfig(turns=1, starts=10, attempts=1, validation=5)
     return replace(default, train=replace(default.train, cloning=replace(default.train.cloning, steps=60, lr=6e-4)))
 
 
-def _rl_settings() -> RlConfig:
+def rl_settings() -> RlConfig:
+    """Some minutes of GRPO on the small model."""
     return RlConfig(
         algo=Grpo(updates=3),
         updates=10,
@@ -109,8 +111,8 @@ class DemoConfig:
     screens: int = 60
     track: tuple[str, ...] = ()
     sft: sft.SftConfig = field(default_factory=_cloning_settings)
-    flywheel: flywheel.FlywheelConfig = field(default_factory=_flywheel_settings)
-    rl: RlConfig = field(default_factory=_rl_settings)
+    flywheel: flywheel.FlywheelConfig = field(default_factory=flywheel_settings)
+    rl: RlConfig = field(default_factory=rl_settings)
 
 
 def main(config: DemoConfig, show: bool = True) -> Path:

@@ -17,13 +17,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from stepladder.config import to_dict
-from stepladder.run import Phase, Run
+from stepladder.run import Run
 from stepladder.stages import collect, flywheel, ladder_report, prefer, pretrain, reason, refine, rl, sft
 from stepladder.stages.ladder_config import ACTS, PRETRAINING, THINKING, LadderConfig, Rung, RungName
 from stepladder.stages.ladder_measures import Measurer
@@ -45,28 +46,23 @@ def main(config: LadderConfig, show: bool = True) -> Path:
     }
     with Run(config.output, settings, seeds={"ladder": config.seed}, may_change=MAY_CHANGE, trackers=config.track) as run:
 
-        def phase(name: str, title: str, work: Callable[[Phase], None]) -> None:
+        def phase(name: str, title: str, work: Callable[[], None]) -> None:
             with run.phase(name) as record:
                 if record.done:
                     console.print(f"[dim]{title}: done before, {record.seconds:.0f} s[/dim]")
                     return
                 console.print(f"[bold]{title}[/bold]")
-                work(record)
+                work()
             console.print(f"  {record.seconds:.0f} s")
 
         climb = Climb(config, show)
-        phase("collect", "Demonstrations on pages, and worked answers", lambda _: climb.collect())
+        phase("collect", "Demonstrations on pages, and worked answers", climb.collect)
         for rung in config.rungs:
-            title = f"Rung {rung.number}: {rung.title}"
             if rung not in PRETRAINING:
-                phase(rung.name, title, lambda _, rung=rung: climb.rung(rung))  # type: ignore[misc]
+                phase(rung.name, f"Rung {rung.number}: {rung.title}", partial(climb.rung, rung))
             elif rung is next(one for one in config.rungs if one in PRETRAINING):
-                phase("pretrain", "Rungs 1 to 4: pre-training", lambda _: climb.pretrain())
-            phase(
-                f"measure {rung.name}",
-                f"{rung.title}, measured",
-                lambda _, rung=rung: climb.measure(rung),  # type: ignore[misc]
-            )
+                phase("pretrain", "Rungs 1 to 4: pre-training", climb.pretrain)
+            phase(f"measure {rung.name}", f"{rung.title}, measured", partial(climb.measure, rung))
         report = ladder_report.write(config, climb.measurer, run)
         console.print(f"[bold]Report[/bold]\n  {report}")
         return report

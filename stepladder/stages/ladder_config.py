@@ -12,7 +12,7 @@ from stepladder.config import ConfigError
 from stepladder.rollout.curricula import CurriculumSettings
 from stepladder.stages import flywheel, sft
 from stepladder.stages.agent_options import AgentOptions
-from stepladder.stages.demo import SCREEN, TASK_WEIGHTS
+from stepladder.stages.demo import SCREEN, TASK_WEIGHTS, flywheel_settings, rl_settings
 from stepladder.stages.ladder_measures import MeasureName, MeasureSettings
 from stepladder.stages.prefer_config import PlaySettings, PreferConfig
 from stepladder.stages.pretrain_config import PretrainConfig
@@ -135,24 +135,8 @@ def _thoughts() -> sft.SftConfig:
     )
 
 
-def _flywheel() -> flywheel.FlywheelConfig:
-    default = flywheel.FlywheelConfig(turns=1, starts=10, attempts=1, validation=5)
-    return replace(default, train=replace(default.train, cloning=replace(default.train.cloning, steps=60, lr=6e-4)))
-
-
 def _online() -> RlConfig:
-    return RlConfig(
-        algo=Grpo(updates=3),
-        updates=8,
-        groups=24,
-        rounds=1,
-        optimizer=OptimizerConfig(lr=2.5e-4, adam_lr=2e-4),
-        warmup=2,
-        decay=0.6,
-        validation=0,
-        export="last",
-        save_every=4,
-    )
+    return replace(rl_settings(), updates=8, validation=0, save_every=4)
 
 
 def _refinement() -> RefineConfig:
@@ -190,7 +174,7 @@ class LadderConfig:
     cloning: sft.SftConfig = field(default_factory=_cloning)
     reason: ReasonConfig = field(default_factory=ReasonConfig)
     thoughts: sft.SftConfig = field(default_factory=_thoughts)
-    flywheel: flywheel.FlywheelConfig = field(default_factory=_flywheel)
+    flywheel: flywheel.FlywheelConfig = field(default_factory=flywheel_settings)
     online: RlConfig = field(default_factory=_online)
     refinement: RefineConfig = field(default_factory=_refinement)
     track: tuple[str, ...] = ()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from stepladder.run import Run, describe_machine, read_phases, write_json
 from stepladder.stages import evaluate
 from stepladder.stages.ladder_config import ACTS, PRETRAINING, LadderConfig
 from stepladder.stages.ladder_config import Rung as LadderRung
-from stepladder.stages.ladder_measures import ERRORS, MEASURES, TITLES, Figure, MeasureName, Measurer, change
+from stepladder.stages.ladder_measures import ERRORS, MEASURES, TITLES, Change, Figure, MeasureName, Measurer, change
 from stepladder.stages.policies import policy_name
 
 #: Of a rung everything that was measured.
@@ -74,21 +75,29 @@ def _seconds(config: LadderConfig) -> dict[str, float]:
     return {rung.name: spent[rung.name] for rung in config.rungs if rung.name in spent}
 
 
-def _own(rung: LadderRung, found: Mapping[LadderRung, Found], number: int) -> dict[str, Any]:
-    """What a rung came to by its own measure, and how that differs from the rung before."""
-    figure = found[rung][rung.measure]
-    row: dict[str, Any] = {"rung": rung, "figure": figure, "change": None}
-    if number:
-        before = list(found.values())[number - 1][rung.measure]
-        row |= {"before": before, "change": change(rung.measure, before, figure)}
-    return row
+@dataclass(frozen=True)
+class Added:
+    """What a rung came to by its own measure, and how that differs from the rung before (None for the first)."""
+
+    rung: LadderRung
+    after: Figure
+    before: Figure | None = None
+    change: Change | None = None
 
 
-def _summary(own: list[dict[str, Any]]) -> str:
-    changes = [row for row in own if row["change"] is not None]
-    helped = [row["rung"].name for row in changes if row["change"].better]
-    hurt = [row["rung"].name for row in changes if row["change"].worse]
-    unclear = [row["rung"].name for row in changes if row["rung"].name not in (*helped, *hurt)]
+def _own(rung: LadderRung, found: Mapping[LadderRung, Found], number: int) -> Added:
+    after = found[rung][rung.measure]
+    if not number:
+        return Added(rung, after)
+    before = list(found.values())[number - 1][rung.measure]
+    return Added(rung, after, before, change(rung.measure, before, after))
+
+
+def _summary(own: Sequence[Added]) -> str:
+    changes = [(one.rung.name, one.change) for one in own if one.change is not None]
+    helped = [name for name, found in changes if found.better]
+    hurt = [name for name, found in changes if found.worse]
+    unclear = [name for name, found in changes if not (found.better or found.worse)]
     parts = [
         f"{len(helped)} of {len(changes)} rungs are clearly better than the rung before them, by their own measure"
         + (f": {', '.join(helped)}" if helped else "")
@@ -100,27 +109,21 @@ def _summary(own: list[dict[str, Any]]) -> str:
     return "; ".join(parts) + "."
 
 
-def _own_table(own: list[dict[str, Any]], seconds: Mapping[str, float]) -> Table:
-    rows = []
-    for row in own:
-        rung, found = row["rung"], row["change"]
-        before = _shown(rung.measure, row["before"]) if found is not None else "–"
-        difference = "–" if found is None else _difference(rung.measure, found.difference, found.low, found.high)
-        verdict = "" if found is None else "better" if found.better else "worse" if found.worse else "not clear"
-        spent = f"{seconds.get(rung.name, 0.0):.0f}"
-        rows.append(
-            (
-                f"{rung.number} {rung.title}",
-                TITLES[rung.measure],
-                before,
-                _shown(rung.measure, row["figure"]),
-                difference,
-                verdict,
-                spent,
-            )
-        )
+def _own_table(own: Sequence[Added], seconds: Mapping[str, float]) -> Table:
     head = ("rung", "measure", "before", "after", "difference", "", "s")
-    return Table("What each rung added", OWN_NOTE, head, tuple(rows), frozenset((2, 3, 4, 6)))
+    rows = tuple(_own_row(one, seconds.get(one.rung.name, 0.0)) for one in own)
+    return Table("What each rung added", OWN_NOTE, head, rows, frozenset((2, 3, 4, 6)))
+
+
+def _own_row(one: Added, seconds: float) -> tuple[str, ...]:
+    name, found = one.rung.measure, one.change
+    before, difference, verdict = "–", "–", ""
+    if one.before is not None and found is not None:
+        before = _shown(name, one.before)
+        difference = _difference(name, found.difference, found.low, found.high)
+        verdict = "better" if found.better else "worse" if found.worse else "not clear"
+    rung = f"{one.rung.number} {one.rung.title}"
+    return rung, TITLES[name], before, _shown(name, one.after), difference, verdict, f"{seconds:.0f}"
 
 
 def _all_table(found: Mapping[LadderRung, Found]) -> Table:
