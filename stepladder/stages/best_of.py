@@ -36,6 +36,7 @@ from stepladder.stages.reward_scores import RewardModelSettings, load_reward_mod
 from stepladder.stats import Rate, success_rate
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks, task_set_hash
+from stepladder.train.precision import bfloat16_is_fast
 from stepladder.train.reward_model import RewardModel
 from stepladder.types import Trajectory
 
@@ -54,7 +55,7 @@ class BestOfConfig:
     play: PlaySettings = field(default_factory=PlaySettings)
     keep: int = 1
     ranks: int = 2
-    bf16: bool = True
+    bf16: bool = field(default_factory=bfloat16_is_fast)
     track: tuple[str, ...] = ()
     train: sft.SftConfig = field(default_factory=training)
 

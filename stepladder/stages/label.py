@@ -35,6 +35,7 @@ from stepladder.stages.preference_pairs import stores_of
 from stepladder.store import TrajectoryStore
 from stepladder.train.optimizer import OptimizerConfig
 from stepladder.train.parallel import run_ranks
+from stepladder.train.precision import bfloat16_is_fast
 from stepladder.types import Trajectory
 
 LABELLED, DATA = "labelled.jsonl", "data"
@@ -64,7 +65,7 @@ class LabelConfig:
     agent: AgentOptions = field(default_factory=lambda: AgentOptions(screenshots=2))
     model: SmallModel = field(default_factory=SmallModel)
     ranks: int = 2
-    bf16: bool = True
+    bf16: bool = field(default_factory=bfloat16_is_fast)
     steps: int = 600
     batch: int = 32
     accumulate: int = 1

@@ -4,7 +4,7 @@
 
 Files of a run:
 
-    collect/, answers/         demonstrations on pages, questions with worked answers
+    collect/, thoughts/, answers/   demonstrations on pages, the same with thoughts, questions with worked answers
     1-pretrain/ ... 12-refinement/   the runs of the stages
     measures/<rung>/           what was found after every rung
     report.html (.md, .json), ladder.svg
@@ -84,6 +84,10 @@ class Climb:
         return self.config.output / "answers"
 
     @property
+    def thoughts(self) -> Path:
+        return self.config.output / "thoughts"
+
+    @property
     def measurer(self) -> Measurer:
         config = self.config
         return Measurer(
@@ -99,7 +103,7 @@ class Climb:
         )
 
     def collect(self) -> None:
-        """Demonstrations of the web tasks, and of the questions."""
+        """Demonstrations of the web tasks, the same with thoughts, and those of the questions."""
         config = self.config
         pages = collect.CollectConfig(
             tasks=config.tasks,
@@ -114,6 +118,7 @@ class Climb:
             tasks=config.questions, output=self.answers, episodes=config.answers, mistakes=0.0, workers=config.ranks
         )
         collect.main(answers, self.show)
+        reason.main(replace(config.reason, demonstrations=self.demonstrations, output=self.thoughts), self.show)
 
     def pretrain(self) -> None:
         """Rungs 1 to 4, without those that are left out."""
@@ -164,7 +169,7 @@ class Climb:
         settings = replace(
             config.pretrain,
             output=config.output / "1-pretrain",
-            demonstrations=self.demonstrations,
+            demonstrations=self.thoughts,
             seed=config.seed,
             ranks=config.ranks,
             track=config.track or config.pretrain.track,
@@ -203,14 +208,13 @@ class Climb:
     def _thoughts(self, place: Path) -> None:
         config, given = self.config, self.config.flywheel
         thinking = place / "thinking"
-        reason.main(replace(config.reason, demonstrations=self.demonstrations, output=place / "data"), self.show)
-        self._trained(config.thoughts, thinking, self._start("thoughts"), place / "data")
+        self._trained(config.thoughts, thinking, self._start("thoughts"), self.thoughts)
         # From here on it acts without writing its thoughts: they cost it several times as many tokens. They are measured beside.
         replace(config.thoughts.agent, level="action").save(thinking / "checkpoint")
         settings = replace(
             given,
             checkpoint=thinking / "checkpoint",
-            demonstrations=place / "data",
+            demonstrations=self.thoughts,
             tasks=config.tasks,
             max_tokens=config.measure.page_tokens,
             options=config.options,

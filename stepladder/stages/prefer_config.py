@@ -19,6 +19,7 @@ from stepladder.stages.measure import Playing
 from stepladder.stages.policies import ApiOptions
 from stepladder.stages.preference_pairs import stores_of
 from stepladder.train.optimizer import OptimizerConfig
+from stepladder.train.precision import bfloat16_is_fast
 
 Loss = Literal["dpo", "ipo", "kto", "simpo"]
 Source = Literal["task", "choices", "judge"]
@@ -133,7 +134,7 @@ class PreferConfig:
     batch: int = 32
     micro_batch: int = 32
     ranks: int = 2
-    bf16: bool = True
+    bf16: bool = field(default_factory=bfloat16_is_fast)
     train: tuple[str, ...] = ("model.language_model",)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-4, adam_lr=1e-4))
     warmup: int = 5

@@ -15,6 +15,7 @@ from stepladder.models.small import SmallModel
 from stepladder.train.averaging import Averaging
 from stepladder.train.needle import NeedleTest
 from stepladder.train.optimizer import OptimizerConfig
+from stepladder.train.precision import bfloat16_is_fast
 
 PhaseName = Literal["core", "continued", "lengthening", "annealing"]
 #: Corpora that the default settings say something of.
@@ -141,7 +142,7 @@ class PretrainConfig:
     demonstrations: Path | None = None
     seed: int = 0
     ranks: int = 2
-    bf16: bool = True
+    bf16: bool = field(default_factory=bfloat16_is_fast)
     save_every: int = 100
     score_every: int = 100
     held_out: int = 48

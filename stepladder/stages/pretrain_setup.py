@@ -13,6 +13,7 @@ from tokenizers import AddedToken
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
+from stepladder.agents.thought_levels import REQUESTS
 from stepladder.config import ConfigError
 from stepladder.corpora import generated_corpus
 from stepladder.corpora.bandit import DomainBandit
@@ -41,6 +42,8 @@ from stepladder.train.trainer import save_state
 
 #: Pictures from which the patch embedding of a new model starts, at most, of each corpus.
 WHITENED = 60
+#: Thoughts that a new tokenizer is made from, at most.
+THOUGHTS = 3000
 #: Documents of each corpus whose length is looked at to know how many make up the tokens of an update.
 MEASURED = 32
 
@@ -180,7 +183,7 @@ def _new_model(
         regions = RegionStore(config.demonstrations / "regions.jsonl")
         demonstrations = Demonstrations(lessons(config.demonstrations, AgentOptions().build(), regions), regions.get)
         words = known_words(demonstrations)
-        texts = [*tokenizer_corpus(demonstrations, words), *texts]
+        texts = [*tokenizer_corpus(demonstrations, words), *_thoughts(demonstrations), *texts]
     tokenizer = new_tokenizer(texts, words, config.vocabulary, _markers(config))
     model, renderer = new_model(config.model, tokenizer, images, config.seed)
     patches: list[Tensor] = []
@@ -193,6 +196,12 @@ def _new_model(
     if patches:
         whiten_patches(model, torch.cat(patches), config.seed)
     return model, renderer
+
+
+def _thoughts(demonstrations: Demonstrations) -> list[str]:
+    """What is written before actions, where the demonstrations have it, so that it takes few tokens in the later rungs."""
+    thoughts = demonstrations.thoughts()[:THOUGHTS]
+    return [*thoughts, *[REQUESTS["action"]] * 20] if thoughts else []
 
 
 def _add_markers(model: Qwen3VLForConditionalGeneration, renderer: Renderer, wanted: Sequence[str]) -> None:

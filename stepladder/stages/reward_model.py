@@ -56,6 +56,7 @@ from stepladder.stats import success_rate
 from stepladder.train.batch import collate
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.parallel import gather, run_ranks
+from stepladder.train.precision import bfloat16_is_fast
 from stepladder.train.reward_model import References
 from stepladder.train.reward_sample import answer_sample, side_by_side
 from stepladder.train.sample import Sample
@@ -94,7 +95,7 @@ class RewardModelConfig:
     batch: int = 32
     micro_batch: int = 32
     ranks: int = 2
-    bf16: bool = True
+    bf16: bool = field(default_factory=bfloat16_is_fast)
     train: tuple[str, ...] = ("model.language_model",)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-4, adam_lr=1e-4))
     warmup: int = 5

@@ -22,6 +22,7 @@ from stepladder.stages.judging import check_judge
 from stepladder.stages.policies import ApiOptions
 from stepladder.stages.reward_scores import RewardModelSettings
 from stepladder.train.optimizer import OptimizerConfig
+from stepladder.train.precision import bfloat16_is_fast
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class RlConfig:
     algo: Algorithm = field(default_factory=Grpo)
     seed: int = 0
     ranks: int = 2
-    bf16: bool = True
+    bf16: bool = field(default_factory=bfloat16_is_fast)
     updates: int = 100
     groups: int = 8
     group_size: int = 8

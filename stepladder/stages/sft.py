@@ -29,6 +29,7 @@ from stepladder.train.mixtures import Mixture, Share
 from stepladder.train.one_token import OneTokenRollout
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.parallel import agreed, run_ranks
+from stepladder.train.precision import bfloat16_is_fast
 from stepladder.train.trainer import LossWeights, Trainer, save_state
 
 PhaseName = Literal["copying", "perception", "cloning_frozen", "cloning"]
@@ -87,7 +88,7 @@ class SftConfig:
     checkpoint: Path | None = None
     seed: int = 0
     ranks: int = 2
-    bf16: bool = True
+    bf16: bool = field(default_factory=bfloat16_is_fast)
     save_every: int = 100
     questions: int = 4
     practice_questions: int = 6

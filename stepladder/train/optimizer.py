@@ -1,19 +1,20 @@
 """Optimizers and learning-rate schedules.
 
-Muon (K. Jordan 2024, https://kellerjordan.github.io/posts/muon/) for the hidden matrices, AdamW for embeddings, norms, biases and
+Muon for the hidden matrices, AdamW for embeddings, norms, biases and
 heads. On the small model Muon learned to read in about half the steps of AdamW alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
+
+from stepladder.train.muon import SharedMuon
 
 NOT_FOR_MUON = ("embed_tokens", "pos_embed", "lm_head", "heads.", "critic.")
 
@@ -31,59 +32,6 @@ class OptimizerConfig:
     max_grad_norm: float = 1.0
 
 
-class SharedMuon(torch.optim.Muon):
-    """PyTorch's Muon, whose matrix products are divided among the ranks: each steps its share of the matrices and sends them to the
-    others. Needs the same gradients on all ranks; the momentum of every matrix is kept on all, so states are alike everywhere."""
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        world = dist.get_world_size() if dist.is_initialized() else 1
-        if world == 1:
-            return super().step(closure)
-        if closure is not None:
-            raise ValueError("the ranks share the step, and each would call the closure; compute the gradients before it")
-        learning = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        owners = owner_of_each([p.shape for p, _ in learning], world)
-        gradients = [p.grad for p, _ in learning]
-        for (parameter, group), owner in zip(learning, owners, strict=True):
-            if owner == dist.get_rank():
-                continue
-            state = self.state[parameter]
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = torch.zeros_like(parameter)
-            state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
-            parameter.grad = None  # PyTorch's step leaves it out
-        super().step()
-        for (parameter, _), gradient in zip(learning, gradients, strict=True):
-            parameter.grad = gradient
-        for rank in range(world):
-            theirs = [p for (p, _), owner in zip(learning, owners, strict=True) if owner == rank]
-            if theirs:
-                _broadcast(theirs, rank)
-        return None
-
-
-def owner_of_each(shapes: Sequence[Sequence[int]], world: int) -> list[int]:
-    """A rank for every matrix, so that all have about as much to compute.
-
-    A Newton-Schulz step multiplies the matrix [m, n], m <= n, with its transpose, their product with itself, and that with the
-    matrix: m^2 (2 n + m) multiplications."""
-    work = [min(shape) ** 2 * (2 * max(shape) + min(shape)) for shape in shapes]
-    owners, load = [0] * len(shapes), [0] * world
-    for i in sorted(range(len(shapes)), key=lambda i: (-work[i], i)):
-        owners[i] = load.index(min(load))
-        load[owners[i]] += work[i]
-    return owners
-
-
-def _broadcast(tensors: Sequence[Tensor], source: int) -> None:
-    """All of them in one message."""
-    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    dist.broadcast(flat, source)
-    for tensor, piece in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(piece.view_as(tensor))
-
-
 def build_optimizers(parameters: Iterable[tuple[str, Tensor]], config: OptimizerConfig) -> list[Optimizer]:
     """One or two optimizers over the named parameters. Every parameter group remembers its full rate in "base_lr"."""
     named = list(parameters)
@@ -92,7 +40,7 @@ def build_optimizers(parameters: Iterable[tuple[str, Tensor]], config: Optimizer
     rest = [p for _, p in named if id(p) not in chosen]
     optimizers: list[Optimizer] = []
     if matrices:
-        optimizers.append(SharedMuon(matrices, lr=config.lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"))
+        optimizers.append(SharedMuon(matrices, lr=config.lr, weight_decay=config.weight_decay))
     if rest:
         rate = min(config.lr, config.adam_lr) if config.kind == "muon" else config.lr
         betas = (config.beta1, config.beta2)
