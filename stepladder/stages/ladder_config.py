@@ -72,8 +72,21 @@ def _off() -> sft.PhaseConfig:
     return sft.PhaseConfig(steps=0, batch=1, lr=1e-3)
 
 
+def _pretrain() -> PretrainConfig:
+    default = PretrainConfig()
+    return replace(
+        default,
+        core=replace(default.core, steps=180),
+        continued=replace(default.continued, steps=50),
+        lengthening=replace(default.lengthening, steps=40),
+        annealing=replace(default.annealing, steps=30),
+        held_out=24,
+        score_every=90,
+    )
+
+
 def _instruction() -> sft.SftConfig:
-    answers = sft.PhaseConfig(steps=200, batch=48, lr=2e-3, goal=2.0, score_every=100, warmup=10)
+    answers = sft.PhaseConfig(steps=120, batch=48, lr=2e-3, goal=2.0, score_every=60, warmup=10)
     return sft.SftConfig(
         questions=0,
         screens=1,
@@ -89,7 +102,7 @@ def _instruction() -> sft.SftConfig:
 def _preference() -> PreferConfig:
     return PreferConfig(
         rounds=1,
-        play=PlaySettings(starts=24, attempts=6, environments=24),
+        play=PlaySettings(starts=20, attempts=6, environments=24),
         kinds=("correction",),
         epochs=1,
         optimizer=OptimizerConfig(lr=2e-4, adam_lr=2e-4),
@@ -99,7 +112,7 @@ def _preference() -> PreferConfig:
 def _reasoning() -> RlConfig:
     return RlConfig(
         algo=Grpo(clip_high=0.28, updates=2),
-        updates=20,
+        updates=12,
         groups=16,
         group_size=8,
         rounds=1,
@@ -116,17 +129,19 @@ def _reasoning() -> RlConfig:
 def _perception() -> sft.SftConfig:
     default = sft.SftConfig(weights=TASK_WEIGHTS)
     # The vision tower first, on its own; then the language model learns to say what the tower sees.
-    answers = sft.PhaseConfig(steps=150, batch=32, visits=20, practice=12, lr=2e-3, pointing=0.3, score_every=75)
-    return replace(default, copying=_off(), cloning_frozen=answers, cloning=_off())
+    answers = sft.PhaseConfig(steps=60, batch=32, visits=20, practice=12, lr=2e-3, warmup=10, pointing=0.3, score_every=60)
+    seeing = replace(default.perception, steps=330, score_every=110)
+    return replace(default, copying=_off(), perception=seeing, cloning_frozen=answers, cloning=_off())
 
 
 def _cloning() -> sft.SftConfig:
     default = sft.SftConfig(weights=TASK_WEIGHTS)
     return replace(
         default,
+        copying=replace(default.copying, steps=120, score_every=60),
         perception=_off(),
-        cloning_frozen=replace(default.cloning_frozen, steps=110),
-        cloning=replace(default.cloning, steps=420, score_every=140),
+        cloning_frozen=replace(default.cloning_frozen, steps=60, score_every=60),
+        cloning=replace(default.cloning, steps=300, score_every=100),
     )
 
 
@@ -138,17 +153,17 @@ def _thoughts() -> sft.SftConfig:
         thought_dropout=0.7,
         copying=_off(),
         cloning_frozen=_off(),
-        cloning=replace(default.cloning, steps=100, lr=8e-4, score_every=50),
+        cloning=replace(default.cloning, steps=50, lr=8e-4, score_every=50),
     )
 
 
 def _online() -> RlConfig:
-    return replace(rl_settings(), updates=8, validation=0, save_every=4)
+    return replace(rl_settings(), updates=6, validation=0, save_every=3)
 
 
 def _refinement() -> RefineConfig:
     default = RefineConfig(anyway=True, seeds=2, trials=2)
-    imitation = replace(default.train.cloning_frozen, steps=60, score_every=20)
+    imitation = replace(default.train.cloning_frozen, steps=40, score_every=20)
     return replace(default, train=replace(default.train, cloning_frozen=imitation))
 
 
@@ -168,12 +183,12 @@ class LadderConfig:
     ranks: int = 2
     without: tuple[RungName, ...] = ()
     last: RungName = "refinement"
-    demonstrations: int = 60
-    visits: int = 200
+    demonstrations: int = 50
+    visits: int = 150
     answers: int = 400
     options: Mapping[str, Any] = field(default_factory=lambda: dict(SCREEN))
     measure: MeasureSettings = field(default_factory=MeasureSettings)
-    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    pretrain: PretrainConfig = field(default_factory=_pretrain)
     instruction: sft.SftConfig = field(default_factory=_instruction)
     preference: PreferConfig = field(default_factory=_preference)
     reasoning: RlConfig = field(default_factory=_reasoning)

@@ -56,12 +56,12 @@ class MeasureSettings:
 
     documents: int = 24
     context: int = 256
-    needle: NeedleTest = field(default_factory=lambda: NeedleTest(lengths=(256, 512, 1024), depths=(0.1, 0.5, 0.9), count=20))
-    question_episodes: int = 40
+    needle: NeedleTest = field(default_factory=lambda: NeedleTest(lengths=(256, 512, 1024), depths=(0.1, 0.5, 0.9), count=10))
+    question_episodes: int = 30
     question_tokens: int = 64
     kinds: tuple[str, ...] = ("grounding", "reading", "state")
-    screens: int = 24
-    episodes: int = 10
+    screens: int = 20
+    episodes: int = 6
     few: int = 1
     page_tokens: int = 48
     thought_tokens: int = 160

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -48,8 +48,8 @@ class PhaseConfig:
     reached, measured every `score_every` updates. `batch` counts screenshots (or rows of text) an update, over all ranks; each rank
     computes its part in `accumulate` pieces, which changes memory and no result. `practice` of the screenshots are synthetic ones,
     full of words to be found, `visits` are pages whose regions are known without their being part of a demonstration (none where
-    there are none), the rest pages of the demonstrations; `copies` rows of text to be copied come on top. The losses are weighted
-    by `ce`, `pointing`, `word`, `letters` and `centre`. `one_token` makes a policy gradient of the imitation loss
+    there are none), the rest pages of the demonstrations; `copies` rows of text to be copied come on top. The learning rate rises to
+    `lr` over the first `warmup` updates and falls over the last share `decay` of all, to `floor` of it. The losses are weighted by `ce`, `pointing`, `word`, `letters` and `centre`. `one_token` makes a policy gradient of the imitation loss
     (`train.one_token`; None: cross entropy), for a phase that begins with a model which half knows its lesson."""
 
     steps: int
@@ -60,6 +60,7 @@ class PhaseConfig:
     score_every: int = 50
     warmup: int = 30
     decay: float = 0.4
+    floor: float = 0.05
     max_seconds: float | None = None
     ce: float = 1.0
     pointing: float = 0.0
@@ -80,8 +81,8 @@ class SftConfig:
     reading and widget states; `kinds` gives further kinds of questions (`data.perception_question.Kind`) their weights beside these
     three, whose sum is 1; tasks are drawn by `weights` (1 where not named); `ignore_above` pixels at the top of a page are an
     instruction area whose words are not listed; a share `thought_dropout` of the demonstrated steps is learned without its
-    thought, from a prompt that asks for the action alone, as `agent.level=action` does in use; `track` names trackers of the
-    measurements (`stepladder.tracking`)."""
+    thought, from a prompt that asks for the action alone, as `agent.level=action` does in use; `optimizer` is that of all phases,
+    with the rate of each; `track` names trackers of the measurements (`stepladder.tracking`)."""
 
     demonstrations: Path = Path("runs/collect")
     output: Path = Path("runs/sft")
@@ -100,6 +101,7 @@ class SftConfig:
     thought_dropout: float = 0.0
     track: tuple[str, ...] = ()
     agent: AgentOptions = field(default_factory=AgentOptions)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     model: SmallModel = field(default_factory=SmallModel)
     copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=180, batch=96, lr=3e-3, goal=0.98, score_every=45))
     perception: PhaseConfig = field(
@@ -220,8 +222,8 @@ def _trainer(name: PhaseName, phase: PhaseConfig, learner: Learner, config: SftC
     return Trainer(
         model=learner.model,
         head=learner.head,
-        schedule=Schedule(phase.steps, phase.warmup, phase.decay),
-        optimizer=OptimizerConfig(lr=phase.lr),
+        schedule=Schedule(phase.steps, phase.warmup, phase.decay, phase.floor),
+        optimizer=replace(config.optimizer, lr=phase.lr),
         weights=LossWeights(ce=phase.ce, pointing=phase.pointing, word=phase.word, letters=phase.letters, centre=phase.centre),
         trainable=TRAINED_PARTS[name],
         autocast=config.bf16,
