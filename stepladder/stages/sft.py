@@ -43,13 +43,14 @@ TRAINED_PARTS: dict[PhaseName, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """One phase. `steps` is the ceiling in updates (0 leaves the phase out) and `max_seconds` the ceiling in running time (None: no
-    such ceiling; with one, where the phase ends depends on the machine's speed). `goal` ends it earlier: the held-out score to be
-    reached, measured every `score_every` updates. `batch` counts screenshots (or rows of text) an update, over all ranks; each rank
-    computes its part in `accumulate` pieces, which changes memory and no result. `practice` of the screenshots are synthetic ones,
-    full of words to be found, `visits` are pages whose regions are known without their being part of a demonstration (none where
-    there are none), the rest pages of the demonstrations; `copies` rows of text to be copied come on top. The learning rate rises to
-    `lr` over the first `warmup` updates and falls over the last share `decay` of all, to `floor` of it. The losses are weighted by `ce`, `pointing`, `word`, `letters` and `centre`. `one_token` makes a policy gradient of the imitation loss
+    """One phase. `steps` is the ceiling in updates (0 leaves the phase out) and `max_seconds` the ceiling in running time (None:
+    no such ceiling; with one, where the phase ends depends on the machine's speed). `goal` ends it earlier: the held-out score to
+    be reached, measured every `score_every` updates. `batch` counts screenshots (or rows of text) an update, over all ranks; each
+    rank computes its part in `accumulate` pieces, which changes memory and no result. `practice` of the screenshots are synthetic
+    ones, full of words to be found, `visits` are pages whose regions are known without their being part of a demonstration (none
+    where there are none), the rest pages of the demonstrations; `copies` rows of text to be copied come on top. The learning rate
+    rises to `lr` over the first `warmup` updates and falls over the last share `decay` of all, to `floor` of it. The losses are
+    weighted by `ce`, `pointing`, `word`, `letters` and `centre`. `one_token` makes a policy gradient of the imitation loss
     (`train.one_token`; None: cross entropy), for a phase that begins with a model which half knows its lesson."""
 
     steps: int
