@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from adapters import changed_layers
 from careless import KINDS, SEEDS, imitate
 from killing import killed_at
 from safetensors.torch import load_file
@@ -19,6 +20,7 @@ from stepladder import cli
 from stepladder.config import ConfigError
 from stepladder.errors import UserError
 from stepladder.images import ImageStore
+from stepladder.models.lora import LoraSettings
 from stepladder.run import read_metrics
 from stepladder.seeds import train_seeds
 from stepladder.stages import prefer as stage
@@ -103,6 +105,11 @@ def test_pairs_are_those_of_the_episodes_with_their_pictures(preferred: Path, ru
         assert pair.rejected.tokens.tolist() == list(wrong.completion.tokens)  # type: ignore[union-attr, arg-type]
         assert pair.chosen.tokens.tolist() == list(right.completion.tokens)  # type: ignore[union-attr, arg-type]
         assert all(picture in images for picture in pair.prompt.images)
+
+
+def test_adapters_alone_learn_where_they_are_asked_for(run: Path, tmp_path: Path) -> None:
+    stage.main(settings(run, tmp_path, lora=LoraSettings(rank=2)), show=False)
+    assert changed_layers(run.parent / "start", tmp_path / "checkpoint") == set(LoraSettings().targets)
 
 
 def test_training_begins_at_the_reference_and_moves_away_from_what_failed(preferred: Path, run: Path) -> None:

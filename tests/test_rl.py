@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from adapters import changed_layers
 from fakes import FakeEnvironment
 from safetensors.torch import load_file
 from torch import Tensor
@@ -39,6 +40,7 @@ from stepladder.config import ConfigError
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.models.checkpoint import save_checkpoint
+from stepladder.models.lora import LoraSettings
 from stepladder.models.processor import ImageTextProcessor, image_processor
 from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
@@ -416,6 +418,25 @@ def test_a_run_that_fails_in_between_goes_on_with_all_it_had(
         FORMS, checkpoint=begun, algo=algorithm, rewards={}, replay=0, updates=3, validation=0, output=tmp_path / "whole"
     )
     main(config, show=False)
+    run_disturbed(replace(config, output=tmp_path / "disturbed"), (3, 16), monkeypatch)
+    assert_equal(tmp_path / "disturbed", tmp_path / "whole")
+
+
+def test_adapters_alone_learn_and_a_run_that_fails_in_between_goes_on_with_them(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(
+        FORMS,
+        checkpoint=start,
+        algo=Grpo(kl=0.01, reference_refresh=1),
+        rewards={},
+        replay=0,
+        updates=3,
+        lora=LoraSettings(rank=2),
+        output=tmp_path / "whole",
+    )
+    main(config, show=False)
+    assert changed_layers(start, tmp_path / "whole" / "checkpoint") <= set(config.lora.targets)
     run_disturbed(replace(config, output=tmp_path / "disturbed"), (3, 16), monkeypatch)
     assert_equal(tmp_path / "disturbed", tmp_path / "whole")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from adapters import changed_layers
 from safetensors.torch import load_file
 
 from stepladder.config import ConfigError, override
@@ -21,6 +22,7 @@ from stepladder.data.regions import RegionStore
 from stepladder.data.screen_pool import VISITED_FILE
 from stepladder.data.screens import screen
 from stepladder.images import ImageStore
+from stepladder.models.lora import LoraSettings
 from stepladder.models.small import SmallModel
 from stepladder.rollout.group import policy_player
 from stepladder.run import read_metrics, read_phases
@@ -103,6 +105,14 @@ def test_a_killed_training_ends_with_the_same_weights(demonstrations: Path, undi
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         assert value.equal(found[name]), name  # type: ignore[attr-defined]
+
+
+def test_adapters_alone_learn_where_they_are_asked_for(demonstrations: Path, undisturbed: Path, tmp_path: Path) -> None:
+    config = replace(TINY, demonstrations=demonstrations, checkpoint=undisturbed, output=tmp_path, lora=LoraSettings(rank=2))
+    off = PhaseConfig(steps=0, batch=1, lr=1.0)
+    found = main(replace(config, copying=off, perception=off, cloning_frozen=off), show=False)
+    assert changed_layers(undisturbed, found) == set(LoraSettings().targets)
+    assert (found / "adapter" / "adapter_model.safetensors").exists()
 
 
 @pytest.mark.learning

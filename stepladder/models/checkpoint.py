@@ -7,13 +7,19 @@ from pathlib import Path
 import torch
 from transformers import Qwen3VLForConditionalGeneration
 
+from stepladder.models.lora import ADAPTER_DIRECTORY, has_adapters, merged_state, save_adapters
 from stepladder.models.processor import ImageTextProcessor, load_processor
 from stepladder.models.vision import use_batched_vision
 
 
 def save_checkpoint(directory: Path | str, model: Qwen3VLForConditionalGeneration, processor: ImageTextProcessor) -> None:
-    """Write config, safetensors, tokenizer, chat template and preprocessor_config.json."""
-    model.save_pretrained(directory)
+    """Write config, safetensors, tokenizer, chat template and preprocessor_config.json. Adapters are added to the weights, and
+    stand beside them in `adapter`, too."""
+    if has_adapters(model):
+        model.save_pretrained(directory, state_dict=merged_state(model))
+        save_adapters(Path(directory) / ADAPTER_DIRECTORY, model)
+    else:
+        model.save_pretrained(directory)
     processor.tokenizer.save_pretrained(directory)
     processor.image_processor.save_pretrained(directory)
 

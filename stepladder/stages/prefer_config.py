@@ -12,6 +12,7 @@ from stepladder.algos.preference import Curve
 from stepladder.compare.forks import PairKind
 from stepladder.config import ConfigError
 from stepladder.judges.judge import JudgeSettings
+from stepladder.models.lora import LoraSettings
 from stepladder.rollout.pool import PoolSettings
 from stepladder.seeds import train_seeds
 from stepladder.stages.judging import check_judge
@@ -107,8 +108,8 @@ class PreferConfig:
     SimPO or KTO, with the settings under their names. `beta` holds the policy near the reference, `label_smoothing` is the share
     of pairs that are taken to be labelled the wrong way round (DPO and SimPO). An update learns from `batch` pairs, or replies of
     KTO, over all `ranks`, in pieces of `micro_batch` replies; every pair comes up `epochs` times. Parameters whose names begin
-    with one of `train` learn. The learning rate rises over the first `warmup` updates and falls over the last share `decay` of
-    all. One start in ten is held back, whose pairs are scored every `score_every` updates."""
+    with one of `train` learn; with `lora` adapters in their place. The learning rate rises over the first `warmup` updates and
+    falls over the last share `decay` of all. One start in ten is held back, whose pairs are scored every `score_every` updates."""
 
     runs: tuple[Path, ...] = (Path("runs/rl"),)
     checkpoint: Path = Path("runs/rl/checkpoint")
@@ -136,6 +137,7 @@ class PreferConfig:
     ranks: int = 2
     bf16: bool = field(default_factory=bfloat16_is_fast)
     train: tuple[str, ...] = ("model.language_model",)
+    lora: LoraSettings = field(default_factory=LoraSettings)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-4, adam_lr=1e-4))
     warmup: int = 5
     decay: float = 0.3
@@ -150,6 +152,7 @@ class PreferConfig:
 
     def check(self) -> None:
         """Raises ConfigError for what cannot be."""
+        self.lora.check()
         for name in ("per_failure", "comparisons", "epochs", "batch", "micro_batch", "ranks", "score_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")

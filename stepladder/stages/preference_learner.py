@@ -15,6 +15,7 @@ from stepladder.images import ImageStore
 from stepladder.models.attention import use_attention
 from stepladder.models.checkpoint import save_checkpoint
 from stepladder.models.forward import banned_ids
+from stepladder.models.lora import add_adapters
 from stepladder.run import Run
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.example_loop import learn_from_examples, mean_over_ranks
@@ -52,6 +53,7 @@ class PreferenceLearner:
         images = ImageStore(config.output / "images")
         self.model, self.renderer = load_policy(config.checkpoint, images)
         use_attention(self.model)
+        add_adapters(self.model, config.lora, config.seed)
         if config.loss == "kto":
             replies = read_replies(config.output) if config.unpaired else of_pairs_apart(read_pairs(config.output))
             self.training = of_replies([one for one in replies if not held_back(one)])

@@ -39,6 +39,7 @@ from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.judges.judge import Judge
 from stepladder.models.checkpoint import save_checkpoint
+from stepladder.models.lora import learned_state, load_learned
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.progress import Progress
@@ -366,7 +367,7 @@ class _RankLoop:
         if success > standing.best:
             standing.best, standing.best_update, standing.stale = success, standing.update, 0
             if self.run is not None:
-                save_state(self.config.output / "best.pt", {"model": self.learner.model.state_dict(), "update": standing.update})
+                save_state(self.config.output / "best.pt", {"model": learned_state(self.learner.model), "update": standing.update})
         return {"validation": success, "validation_episodes": float(len(graded)), "validate_seconds": time.monotonic() - began}
 
     # ---------------------------------------------------------------------------------------------------------- saved state
@@ -394,7 +395,7 @@ class _RankLoop:
     def _export(self) -> None:
         """The weights that are asked for as a directory: whole or not at all."""
         if self.config.validation and self.config.export == "best":
-            self.learner.model.load_state_dict(torch.load(self.config.output / "best.pt", weights_only=True)["model"])
+            load_learned(self.learner.model, torch.load(self.config.output / "best.pt", weights_only=True)["model"])
         partial, final = self.config.output / "checkpoint.partial", self.config.output / "checkpoint"
         save_checkpoint(partial, self.learner.model, self.learner.renderer.processor)
         self.options.save(partial)

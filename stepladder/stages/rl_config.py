@@ -13,6 +13,7 @@ from stepladder.algos.grpo import Grpo
 from stepladder.config import ConfigError
 from stepladder.judges.judge import JudgeSettings
 from stepladder.judges.self_judging import SelfJudging
+from stepladder.models.lora import LoraSettings
 from stepladder.rollout.curricula import CurriculumSettings
 from stepladder.rollout.dynamic import DynamicSettings
 from stepladder.rollout.policy_aware import PolicyAware
@@ -47,9 +48,9 @@ class RlConfig:
     long (None: what the task allows). `ranks` processes play `environments` episodes each at a time, kept as `pool` says, and
     train together.
 
-    Parameters whose names begin with one of `train` learn, in pieces of `micro_batch` samples. The learning rate rises over the
-    first `warmup` updates and falls over the last share `decay` of all, whose number then cannot change any more. `teacher` is a
-    checkpoint, for algorithms that want one.
+    Parameters whose names begin with one of `train` learn, with `lora` adapters in their place, in pieces of `micro_batch`
+    samples. The learning rate rises over the first `warmup` updates and falls over the last share `decay` of all, whose number
+    then cannot change any more. `teacher` is a checkpoint, for algorithms that want one.
 
     Every `evaluate_every` updates `validation` episodes of each task are played greedily, on training seeds that are kept apart
     for it; `export` says whether the best weights become the checkpoint or the last ones, which few episodes of validation cannot
@@ -91,6 +92,7 @@ class RlConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     pool: PoolSettings = field(default_factory=PoolSettings)
     train: tuple[str, ...] = ("model.language_model",)
+    lora: LoraSettings = field(default_factory=LoraSettings)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, adam_lr=3e-4))
     warmup: int = 5
     decay: float = 0.0
@@ -116,6 +118,7 @@ class RlConfig:
         if not 0 <= self.probe < self.group_size:
             raise ConfigError(f"probe is {self.probe}; it must be at least 0 and less than group_size, {self.group_size}")
         self.aware.check()
+        self.lora.check()
         if not 0 <= self.decay <= 1:
             raise ConfigError(f"decay is {self.decay}; it is a share of the updates, 0 to 1")
         if not self.temperature > 0:

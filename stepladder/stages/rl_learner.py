@@ -22,6 +22,7 @@ from stepladder.interfaces import Agent
 from stepladder.models.attention import use_attention
 from stepladder.models.forward import banned_ids
 from stepladder.models.heads import ValueHead, own_trunk
+from stepladder.models.lora import add_adapters
 from stepladder.rewards.combine import WeightedReward
 from stepladder.rollout.perplexity import geometric_mean, worth_learning
 from stepladder.stages.local_policy import load_policy
@@ -48,6 +49,7 @@ class Learner:
         self.config, self.agent = config, agent
         self.model, self.renderer = load_policy(config.checkpoint, images)
         use_attention(self.model)
+        add_adapters(self.model, config.lora, config.seed)
         self.algorithm = config.algo
         banned = banned_ids(self.model, self.renderer)
         self.reward = WeightedReward(config.rewards, config.reward_options) if config.rewards else None

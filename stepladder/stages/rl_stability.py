@@ -9,6 +9,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.algos.algorithm import Algorithm
 from stepladder.algos.entropy_control import EntropyControl
+from stepladder.models.lora import merged_state
 
 
 class Stability:
@@ -46,7 +47,7 @@ class Stability:
     def updated(self, update: int, measured: Mapping[str, float]) -> dict[str, float]:
         """Take in what update number `update`, counted from 1, has measured; returns what is to be logged beside it."""
         if self._reference is not None and update % self._refresh == 0:
-            self._reference.load_state_dict(self._model.state_dict())
+            self._reference.load_state_dict(merged_state(self._model))
         if self.entropy is None or not self._applied or "entropy" not in measured:
             return {}
         applied = self.entropy.weight

@@ -19,6 +19,7 @@ import torch
 
 from stepladder.config import ConfigError
 from stepladder.models.checkpoint import save_checkpoint
+from stepladder.models.lora import LoraSettings
 from stepladder.models.small import SmallModel
 from stepladder.progress import Progress
 from stepladder.run import Run
@@ -76,14 +77,15 @@ class PhaseConfig:
 
 @dataclass(frozen=True)
 class SftConfig:
-    """`demonstrations` is a directory that `stepladder collect` wrote; `checkpoint` a Hugging Face directory to start from (None: a
-    small model with random weights and a tokenizer of its own). `questions` perception items accompany every demonstrated step
+    """`demonstrations` is a directory that `stepladder collect` wrote; `checkpoint` a Hugging Face directory to start from (None:
+    a small model with random weights and a tokenizer of its own). `questions` perception items accompany every demonstrated step
     and `practice_questions` every one of the `screens` synthetic screens, a share `grounding` of them "where is it", the rest
-    reading and widget states; `kinds` gives further kinds of questions (`data.perception_question.Kind`) their weights beside these
-    three, whose sum is 1; tasks are drawn by `weights` (1 where not named); `ignore_above` pixels at the top of a page are an
-    instruction area whose words are not listed; a share `thought_dropout` of the demonstrated steps is learned without its
+    reading and widget states; `kinds` gives further kinds of questions (`data.perception_question.Kind`) their weights beside
+    these three, whose sum is 1; tasks are drawn by `weights` (1 where not named); `ignore_above` pixels at the top of a page are
+    an instruction area whose words are not listed; a share `thought_dropout` of the demonstrated steps is learned without its
     thought, from a prompt that asks for the action alone, as `agent.level=action` does in use; `optimizer` is that of all phases,
-    with the rate of each; `track` names trackers of the measurements (`stepladder.tracking`)."""
+    with the rate of each; with `lora` adapters learn in the place of the weights (`models.lora`); `track` names trackers of the
+    measurements (`stepladder.tracking`)."""
 
     demonstrations: Path = Path("runs/collect")
     output: Path = Path("runs/sft")
@@ -103,6 +105,7 @@ class SftConfig:
     track: tuple[str, ...] = ()
     agent: AgentOptions = field(default_factory=AgentOptions)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    lora: LoraSettings = field(default_factory=LoraSettings)
     model: SmallModel = field(default_factory=SmallModel)
     copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=180, batch=96, lr=3e-3, goal=0.98, score_every=45))
     perception: PhaseConfig = field(
@@ -148,6 +151,7 @@ def main(config: SftConfig, show: bool = True) -> Path:
     if not config.demonstrations.exists():
         raise ConfigError(f"demonstrations: {config.demonstrations} does not exist; make it with `stepladder collect`")
     _check_thoughts(config)
+    config.lora.check()
     for name in TRAINED_PARTS:
         phase: PhaseConfig = getattr(config, name)
         if phase.one_token is not None:

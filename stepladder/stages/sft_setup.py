@@ -26,6 +26,7 @@ from stepladder.interfaces import Agent
 from stepladder.models.attention import use_attention
 from stepladder.models.checkpoint import load_checkpoint
 from stepladder.models.heads import PerceptionHead
+from stepladder.models.lora import add_adapters, learned_state, load_learned
 from stepladder.models.processor import ImageTextProcessor, image_processor
 from stepladder.models.renderer import Renderer
 from stepladder.models.small import SmallModel, build_model, whiten_patches
@@ -75,14 +76,14 @@ class Learner:
 
     def save(self, path: Path, done: Sequence[str]) -> None:
         """Weights after the phases `done`."""
-        save_state(path, {"model": self.model.state_dict(), "head": self.head.state_dict(), "done": list(done)})
+        save_state(path, {"model": learned_state(self.model), "head": self.head.state_dict(), "done": list(done)})
 
     def load(self, path: Path) -> list[str]:
         """The phases that were done before; empty when nothing was."""
         if not path.exists():
             return []
         saved = torch.load(path, weights_only=True)
-        self.model.load_state_dict(saved["model"])
+        load_learned(self.model, saved["model"])
         self.head.load_state_dict(saved["head"])
         return list(saved["done"])
 
@@ -142,6 +143,7 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
         model, processor = load_checkpoint(config.checkpoint)
         renderer = Renderer(processor, images)
     use_attention(model)
+    add_adapters(model, config.lora, config.seed)
     tokens = {word: token for word in [*words, *SYMBOLS] if (token := renderer.single_token(word)) is not None}
     kinds = {kind: token for kind, word in WIDGET_KINDS.items() if (token := renderer.single_token(word)) is not None}
     saved_head = None if config.checkpoint is None else config.checkpoint / HEAD_FILE

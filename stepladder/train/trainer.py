@@ -29,6 +29,7 @@ from stepladder.models.attention import NAME as ATTENTION
 from stepladder.models.attention import watch
 from stepladder.models.forward import Visual, token_logits, token_logprobs
 from stepladder.models.heads import PerceptionHead, ValueHead, VisualTargets
+from stepladder.models.lora import has_adapters, is_adapter, learned_state, load_learned
 from stepladder.models.vision import encode_images
 from stepladder.train.batch import Batch
 from stepladder.train.one_token import OneTokenRollout, one_token_losses, reply_uniforms
@@ -102,7 +103,8 @@ class LossWeights:
 class Trainer:
     """Owns the weights that learn, the optimizers and the step count.
 
-    `trainable` lists name prefixes ("model.visual", "model.language_model", "heads"); the rest is frozen. `autocast` runs the
+    `trainable` lists name prefixes ("model.visual", "model.language_model", "heads"); the rest is frozen, and of a model
+    with adapters everything but them. `autocast` runs the
     forward pass in bfloat16. `objective` is needed for samples with policy-gradient or KL weights, `critic` for those with returns.
     `temperature` and `banned` int64[K] are those of sampling: log-probabilities of sampled tokens are of that distribution.
     With `one_token` the imitation loss is that of `train.one_token`, whose draws follow from `seed`.
@@ -127,9 +129,10 @@ class Trainer:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.device = self.model.device
         self.banned = None if self.banned is None else self.banned.to(self.device)
-        learning = []
+        learning, adapted = [], has_adapters(self.model)
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(name.startswith(self.trainable))
+            frozen = adapted and not is_adapter(name) and not name.startswith(("heads.", "critic."))
+            parameter.requires_grad_(name.startswith(self.trainable) and not frozen)
             if parameter.requires_grad:
                 learning.append((name, parameter))
         if not learning:
@@ -323,7 +326,7 @@ class Trainer:
         return {
             "step": self.step_count,
             "decay_from": self.schedule.decay_from,
-            "model": self.model.state_dict(),
+            "model": learned_state(self.model),
             "head": self.head.state_dict() if self.head is not None else None,
             "critic": self.critic.state_dict() if self.critic is not None else None,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -333,7 +336,7 @@ class Trainer:
         """Continue exactly where `state` was taken."""
         self.step_count = state["step"]
         self.schedule.decay_from = state["decay_from"]
-        self.model.load_state_dict(state["model"])
+        load_learned(self.model, state["model"])
         if self.head is not None:
             self.head.load_state_dict(state["head"])
         if self.critic is not None:
