@@ -21,6 +21,7 @@ from torch import Tensor
 from stepladder.config import ConfigError, override
 from stepladder.corpora.conditioning import Conditioning
 from stepladder.corpora.lookup import lookup, question
+from stepladder.images import ImageStore
 from stepladder.models.checkpoint import load_checkpoint
 from stepladder.models.small import SmallModel
 from stepladder.run import read_metrics, read_phases
@@ -28,7 +29,7 @@ from stepladder.seeds import HELDOUT
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.pretrain import main
 from stepladder.stages.pretrain_config import AnnealingPhase, LengtheningPhase, PretrainConfig, PretrainPhase
-from stepladder.stages.pretrain_setup import build_documents, build_pretrain_learner
+from stepladder.stages.pretrain_setup import build_documents, build_pretrain_learner, open_corpus
 from stepladder.train.averaging import Averaging, WeightAverage, WeightedSum
 from stepladder.train.mixtures import Share
 from stepladder.train.needle import NeedleTest, needle_sample, needle_scores
@@ -196,6 +197,7 @@ def test_the_documents_of_an_update_follow_from_seed_and_step(undisturbed: Path,
         ("core.decay=2", "core.decay is 2.0; it is a share"),
         ("lengthening.stages=192,128", "contexts must grow"),
         ("options.lookup.sentenecs=3", "did you mean 'sentences'"),
+        ("corpora.lookup=no/folder", "corpora.lookup: there is no file or folder no/folder"),
         ("options.nothing.x=3", "'nothing' is in corpora or options"),
         ("needle.depths=2", "a depth is a share"),
         ("vocabulary=10", "vocabulary is 10"),
@@ -207,6 +209,26 @@ def test_what_cannot_be_is_named(change: str, message: str, tmp_path: Path) -> N
     with pytest.raises(ValueError, match=message) as error:
         main(override(replace(TINY, output=tmp_path), [change]), show=False)
     assert type(error.value).__name__ in ("ConfigError", "PluginError")
+
+
+def test_a_folder_of_texts_is_a_corpus(tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"{number}.txt").write_text(f"Note {number}: the door of room {number * 7} stands open.")
+    weights = {"notes": 1.0, "interface": 1.0}
+    config = replace(TINY, output=tmp_path / "run", corpora={"notes": str(folder)}, options={})
+    off = replace(config.lengthening, steps=0, weights=weights)
+    phases = {name: replace(getattr(config, name), steps=0) for name in ("continued", "annealing")}
+    core = replace(config.core, weights=weights, contrastive=0.0)
+    final = main(replace(config, core=core, lengthening=off, **phases), show=False)  # type: ignore[arg-type]
+    assert read_phases(final.parent)["core"]["done"]
+    corpus = open_corpus("notes", config, ImageStore(tmp_path / "images"))
+    learned = {corpus.train(0, number).text for number in range(300)}
+    kept = {document.text for document in corpus.held_out(3)}
+    assert len(learned) > 30
+    assert kept
+    assert not learned & kept
 
 
 # --------------------------------------------------------------------------------------------------------------------- needles

@@ -132,8 +132,9 @@ class PretrainConfig:
     `stepladder collect` wrote: its words become tokens of a new tokenizer, as `stepladder sft` would make them.
 
     A corpus is named by the weights of the phases. What it is, `corpora` says: a generated corpus (`stepladder.corpora`), a
-    `package.module:function`, or a directory that `stepladder corpus` wrote; a name that is not there is the generated corpus of
-    that name. `options` are those of each generated corpus. `held_out` documents of each are never learned from, and their
+    `package.module:function`, a directory that `stepladder corpus` wrote, or any other file or folder of texts, which is read as it
+    is; a name that is not there is the generated corpus of that name. `options` are those of each, for files its columns
+    (`stepladder.corpora.open_corpus`). `held_out` documents of each are never learned from, and their
     perplexity is measured every `score_every` updates; `needle` is the test before and after lengthening. Parameters whose names
     begin with one of `train` learn, by `optimizer`, whose `lr` is that of each phase."""
 

@@ -13,6 +13,7 @@ from tokenizers import AddedToken
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
+from stepladder import corpora
 from stepladder.agents.thought_levels import REQUESTS
 from stepladder.config import ConfigError
 from stepladder.corpora import generated_corpus
@@ -21,7 +22,6 @@ from stepladder.corpora.conditioning import markers
 from stepladder.corpora.corpus import Corpus
 from stepladder.corpora.document import Document
 from stepladder.corpora.mixture import Mixture, Schedule
-from stepladder.corpora.stored import StoredCorpus
 from stepladder.data.demonstrations import Demonstrations
 from stepladder.data.regions import RegionStore
 from stepladder.data.vocabulary import tokenizer_corpus
@@ -108,13 +108,14 @@ def build_pretrain_learner(config: PretrainConfig, share: Share) -> PretrainLear
 
 
 def open_corpus(name: str, config: PretrainConfig, images: ImageStore) -> Corpus:
-    """The corpus that the settings call `name`. Raises ConfigError and PluginError for what is not there."""
-    what, options = config.corpora.get(name, name), config.options.get(name, {})
-    if name in config.corpora and Path(what).is_dir():
-        if options:
-            raise ConfigError(f"options.{name}: {what} is a corpus of files, which has none")
-        return StoredCorpus(Path(what), images)
-    return generated_corpus(what, images, **options)
+    """The corpus that the settings call `name`. Raises ConfigError, PluginError and CorpusError for what is not there."""
+    options = config.options.get(name, {})
+    if name not in config.corpora:
+        return generated_corpus(name, images, **options)
+    what = config.corpora[name]
+    if "/" in what and not Path(what).exists():
+        raise ConfigError(f"corpora.{name}: there is no file or folder {what}")
+    return corpora.open_corpus(what, images, **options)
 
 
 def build_documents(name: PhaseName, phase: PretrainPhase, learner: PretrainLearner, config: PretrainConfig) -> DocumentMixture:
