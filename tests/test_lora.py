@@ -129,7 +129,6 @@ def test_what_was_saved_of_another_model_is_refused() -> None:
     [
         (LoraSettings(rank=-1), r"lora\.rank is -1"),
         (LoraSettings(rank=2, alpha=0.0), r"lora\.alpha is 0\.0"),
-        (LoraSettings(rank=2, dropout=1.0), r"lora\.dropout is 1\.0"),
         (LoraSettings(rank=2, targets=()), r"lora\.targets names no layer"),
         (LoraSettings(rank=2, targets=("q_proj", "query")), r"has no layer 'query'; there are down_proj, gate_proj"),
     ],

@@ -13,8 +13,8 @@ from stepladder.models.vision import use_batched_vision
 
 
 def save_checkpoint(directory: Path | str, model: Qwen3VLForConditionalGeneration, processor: ImageTextProcessor) -> None:
-    """Write config, safetensors, tokenizer, chat template and preprocessor_config.json. Adapters are added to the weights, and
-    stand beside them in `adapter`, too."""
+    """Write config, safetensors, tokenizer, chat template and preprocessor_config.json. Adapters are added to the weights; alone
+    they are in the directory `adapter`."""
     if has_adapters(model):
         model.save_pretrained(directory, state_dict=merged_state(model))
         save_adapters(Path(directory) / ADAPTER_DIRECTORY, model)

@@ -15,7 +15,8 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.config import ConfigError
 
-#: The adapters alone, as peft and vLLM load them, in a directory of this name beside the weights of a checkpoint.
+#: The adapters alone, as peft and vLLM load them, in a directory of this name in a checkpoint, whose own weights have them added.
+#: They belong to the weights that the training began with, which adapter_config.json names.
 ADAPTER_DIRECTORY = "adapter"
 _NAME, _MARK, _BASE = "default", ".lora_", ".base_layer."
 
@@ -27,7 +28,6 @@ class LoraSettings:
 
     rank: int = 0
     alpha: float = 32.0
-    dropout: float = 0.0
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
     def check(self) -> None:
@@ -36,8 +36,6 @@ class LoraSettings:
             raise ConfigError(f"lora.rank is {self.rank}; it must be at least 1, or 0 for no adapters")
         if self.rank and not self.alpha > 0:
             raise ConfigError(f"lora.alpha is {self.alpha}; it must be above 0")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"lora.dropout is {self.dropout}; it is a share, 0 to below 1")
         if self.rank and not self.targets:
             raise ConfigError("lora.targets names no layer")
 
@@ -63,7 +61,7 @@ def add_adapters(model: Qwen3VLForConditionalGeneration, settings: LoraSettings,
         config = LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
+            base_model_name_or_path=model.name_or_path,
             target_modules=rf".*language_model\.layers\..*\.({'|'.join(settings.targets)})$",
         )
         inject_adapter_in_model(config, model, adapter_name=_NAME)

@@ -49,7 +49,7 @@ from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.stages import sft, training_report
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.judging import FREE_CALLS, check_judge, judge_settings, open_judge
-from stepladder.stages.local_policy import load_policy
+from stepladder.stages.local_policy import kept_prompts, load_policy
 from stepladder.stages.player import Player
 from stepladder.stages.policies import ApiOptions
 from stepladder.stats import Rate, success_rate
@@ -189,7 +189,7 @@ def main(config: FlywheelConfig, show: bool = True) -> Path:
                     agent = AgentOptions.of_checkpoint(checkpoint)
                     settings = replace(config.train, demonstrations=data, output=output, checkpoint=checkpoint, agent=agent)
                     settings = replace(settings, weights=_weights(config, directory), track=config.track or config.train.track)
-                    sft.main(replace(settings, seed=config.seed + turn), show)
+                    sft.main(replace(settings, seed=config.seed + turn, ranks=config.ranks), show)
     final, partial = config.output / "checkpoint", config.output / "checkpoint.partial"
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(best, partial)
@@ -231,7 +231,7 @@ def _play_jobs(
     images = ImageStore(path.parent / "images", cache=0)
     options = AgentOptions.of_checkpoint(checkpoint)
     model, renderer = load_policy(checkpoint, images)
-    engine = Engine(model, renderer)
+    engine = Engine(model, renderer, **kept_prompts(config.environments))
 
     async def play(store: TrajectoryStore, judge: Judge | None) -> None:
         player = Player(

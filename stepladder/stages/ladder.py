@@ -28,7 +28,7 @@ from stepladder.run import Run
 from stepladder.stages import collect, flywheel, ladder_report, prefer, pretrain, reason, refine, rl, sft
 from stepladder.stages.ladder_config import ACTS, PRETRAINING, THINKING, LadderConfig, Rung, RungName
 from stepladder.stages.ladder_measures import Measurer
-from stepladder.stages.pretrain_config import PretrainConfig
+from stepladder.stages.pretrain_config import PHASES, PretrainConfig
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks, task_set_hash
 
@@ -93,6 +93,7 @@ class Climb:
         return Measurer(
             config.output / "measures",
             self._pretraining(),
+            tuple(dict.fromkeys(source for name in PHASES for source in getattr(config.pretrain, name).sources)),
             self.demonstrations,
             config.tasks,
             config.questions,
@@ -140,8 +141,8 @@ class Climb:
 
     def measure(self, rung: Rung) -> None:
         """Everything that is measured, of what the rung has left."""
-        acts, thinks = rung.number >= ACTS, rung.name == "thoughts"
-        self.measurer.measure(rung.name, self.checkpoint(rung), acts=acts, thinks=thinks, show=self.show)
+        thinking = self._place(rung) / "thinking" / "checkpoint" if rung.name == "thoughts" else None
+        self.measurer.measure(rung.name, self.checkpoint(rung), acts=rung.number >= ACTS, thinking=thinking, show=self.show)
 
     def checkpoint(self, rung: Rung) -> Path:
         """Where a rung leaves the model."""
@@ -200,7 +201,8 @@ class Climb:
         rl.main(settings, self.show)
 
     def _perception(self, place: Path) -> None:
-        self._trained(self.config.perception, place, self._start("perception"), self.demonstrations)
+        # With the thoughts, which it does not learn: where it is the first rung, its tokenizer is to know their words.
+        self._trained(self.config.perception, place, self._start("perception"), self.thoughts)
 
     def _cloning(self, place: Path) -> None:
         self._trained(self.config.cloning, place, self._start("cloning"), self.demonstrations)

@@ -19,6 +19,7 @@ from stepladder.stages.pretrain_config import PretrainConfig
 from stepladder.stages.reason_config import ReasonConfig
 from stepladder.stages.refine import RefineConfig
 from stepladder.stages.rl_config import RlConfig
+from stepladder.train.averaging import Averaging
 from stepladder.train.optimizer import OptimizerConfig
 
 RungName = Literal[
@@ -79,7 +80,8 @@ def _pretrain() -> PretrainConfig:
         core=replace(default.core, steps=180),
         continued=replace(default.continued, steps=50),
         lengthening=replace(default.lengthening, steps=40),
-        annealing=replace(default.annealing, steps=30),
+        annealing=replace(default.annealing, steps=30, averaging=Averaging("last", count=3, every=3)),
+        needle=replace(default.needle, lengths=(256, 1024), count=10),
         held_out=24,
         score_every=90,
     )

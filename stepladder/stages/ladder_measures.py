@@ -32,9 +32,11 @@ from stepladder.train.needle import NeedleTest, needle_scores
 from stepladder.train.perplexity import document_nats, perplexity
 from stepladder.train.scoring import Scorer
 
-MeasureName = Literal["perplexity", "needle", "questions", "perception", "pages", "thinking"]
+MeasureName = Literal["perplexity", "needle", "questions", "perception", "pages", "thinking", "acting"]
 #: Those of every rung.
 MEASURES: tuple[MeasureName, ...] = ("perplexity", "needle", "questions", "perception", "pages")
+#: Those of a checkpoint that has learned thoughts and, with thought dropout, to do without.
+BOTH_WAYS: tuple[MeasureName, ...] = ("thinking", "acting")
 TITLES: Mapping[MeasureName, str] = {
     "perplexity": "perplexity of held-out documents",
     "needle": "facts found in long texts",
@@ -42,6 +44,7 @@ TITLES: Mapping[MeasureName, str] = {
     "perception": "screens read and places found",
     "pages": "web tasks done",
     "thinking": "web tasks done, a thought before every action",
+    "acting": "web tasks done by the same checkpoint without thoughts",
 }
 #: Of these less is better.
 ERRORS: frozenset[MeasureName] = frozenset({"perplexity"})
@@ -133,12 +136,13 @@ def _change(good: int, difference: float, low: float, high: float, p: float) -> 
 
 @dataclass(frozen=True)
 class Measurer:
-    """Measures checkpoints of a ladder. `corpora` are those of its pre-training, `tasks` web tasks, `questions` those that a
-    program checks, `demonstrations` a directory of `stepladder collect`, `options` those of the web tasks' environment. What was
-    measured is in `output`, in a directory for every rung, and is not measured again."""
+    """Measures checkpoints of a ladder. `sources` are the corpora of its pre-training, as `corpora` says them, `tasks` web tasks,
+    `questions` those that a program checks, `demonstrations` a directory of `stepladder collect`, `options` those of the web
+    tasks' environment. What was measured is in `output`, in a directory for every rung, and is not measured again."""
 
     output: Path
     corpora: PretrainConfig
+    sources: tuple[str, ...]
     demonstrations: Path
     tasks: str
     questions: str
@@ -148,14 +152,15 @@ class Measurer:
     settings: MeasureSettings
 
     def measure(
-        self, rung: str, checkpoint: Path, *, acts: bool, thinks: bool = False, show: bool = True
+        self, rung: str, checkpoint: Path, *, acts: bool, thinking: Path | None = None, show: bool = True
     ) -> dict[MeasureName, Figure]:
-        """All figures of the checkpoint of one rung; `acts` says whether it has learned to act on pages, `thinks` whether it can
-        also be asked to think before."""
+        """All figures of the checkpoint of one rung; `acts` says whether it has learned to act on pages. `thinking` is one that can
+        be asked to write a thought before every action: it plays the pages with thoughts and without."""
         found = self.known(rung)
-        for name in (*MEASURES, "thinking") if thinks else MEASURES:
+        for name in MEASURES if thinking is None else (*MEASURES, *BOTH_WAYS):
             if name not in found:
-                found[name] = self._one(name, rung, checkpoint, acts, show)
+                given = thinking if thinking is not None and name in BOTH_WAYS else checkpoint
+                found[name] = self._one(name, rung, given, acts, show)
                 write_json(self._file(rung), to_json(found))
         return found
 
@@ -186,7 +191,7 @@ class Measurer:
             "tasks": self.tasks,
             "episodes": settings.episodes if acts else settings.few,
             "max_tokens": settings.thought_tokens if thinks else settings.page_tokens,
-            "agent": {"level": "thought"} if thinks else {},
+            "agent": {"level": "trained"} if thinks else {},
             "options": self.options,
         }
 
@@ -209,7 +214,7 @@ class Measurer:
             rate = success_rate(sum(score.successes for score in scores), sum(score.n for score in scores))
             return _rate(rate, parts={f"{score.length} tokens": score.rate for score in scores})
         outcomes, parts = dict[str, tuple[float, ...]](), dict[str, float]()
-        for source in self.corpora.sources:
+        for source in self.sources:
             documents = open_corpus(source, self.corpora, images).held_out(self.settings.documents)
             samples = [
                 document_samples(renderer, [(one.text, True)], one.images, context=self.settings.context, key=f"{source} {number}")

@@ -20,7 +20,7 @@ from stepladder.run import Run, describe_machine, read_phases, write_json
 from stepladder.stages import evaluate
 from stepladder.stages.ladder_config import ACTS, PRETRAINING, LadderConfig
 from stepladder.stages.ladder_config import Rung as LadderRung
-from stepladder.stages.ladder_measures import ERRORS, MEASURES, TITLES, Change, Figure, MeasureName, Measurer, change
+from stepladder.stages.ladder_measures import BOTH_WAYS, ERRORS, MEASURES, TITLES, Change, Figure, MeasureName, Measurer, change
 from stepladder.stages.policies import policy_name
 
 #: Of a rung everything that was measured.
@@ -127,7 +127,7 @@ def _own_row(one: Added, seconds: float) -> tuple[str, ...]:
 
 
 def _all_table(found: Mapping[LadderRung, Found]) -> Table:
-    names = [name for name in (*MEASURES, "thinking") if any(name in one for one in found.values())]
+    names = [name for name in (*MEASURES, *BOTH_WAYS) if any(name in one for one in found.values())]
     rows = [
         (f"{rung.number} {rung.name}", *(_shown(name, figures[name]) if name in figures else "" for name in names))
         for rung, figures in found.items()

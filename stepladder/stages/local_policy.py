@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from transformers import Qwen3VLForConditionalGeneration
 
@@ -26,6 +27,12 @@ def load_policy(directory: Path, images: ImageStore) -> tuple[Qwen3VLForConditio
     except FileNotFoundError as error:
         raise ConfigError(str(error)) from error
     return model, Renderer(processor, images)
+
+
+def kept_prompts(environments: int) -> dict[str, Any]:
+    """Options of an `Engine` that plays so many episodes at a time. Those that are played one after another are to be the same to
+    the bit whatever was played before them: what is read anew and what was kept of an earlier prompt differ in their last bits."""
+    return {"prefix_tokens": 0} if environments == 1 else {}
 
 
 def check_vocabulary(directory: Path, renderer: Renderer, reply: IntArray, prompt: IntArray | None, key: str) -> None:

@@ -16,7 +16,7 @@ from stepladder.rollout.group import EpisodeJob, group_jobs
 from stepladder.rollout.plateau import sampled_entropy
 from stepladder.rollout.pool import PoolSettings
 from stepladder.stages.agent_options import AgentOptions
-from stepladder.stages.local_policy import load_policy
+from stepladder.stages.local_policy import kept_prompts, load_policy
 from stepladder.stages.player import Player
 from stepladder.stats import Rate, success_rate
 from stepladder.store import TrajectoryStore
@@ -65,7 +65,7 @@ def measure(directory: Path, checkpoint: Path, starts: Sequence[tuple[Task, int]
 def _play(rank: int, world: int, directory: Path, checkpoint: Path, starts: Sequence[tuple[Task, int]], playing: Playing) -> None:
     images = ImageStore(directory / "images", cache=0)
     options = AgentOptions.of_checkpoint(checkpoint)
-    engine = Engine(*load_policy(checkpoint, images))
+    engine = Engine(*load_policy(checkpoint, images), **kept_prompts(playing.environments))
     tokens = playing.max_tokens or options.reply_tokens
     mine = starts[rank::world]
 

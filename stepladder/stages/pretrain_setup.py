@@ -14,7 +14,6 @@ from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder import corpora
-from stepladder.agents.thought_levels import REQUESTS
 from stepladder.config import ConfigError
 from stepladder.corpora import generated_corpus
 from stepladder.corpora.bandit import DomainBandit
@@ -34,7 +33,7 @@ from stepladder.models.small import whiten_patches
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.local_policy import load_policy
 from stepladder.stages.pretrain_config import LengtheningPhase, PhaseName, PretrainConfig, PretrainPhase
-from stepladder.stages.sft_setup import known_words, lessons, new_model, new_tokenizer, screen_patches
+from stepladder.stages.sft_setup import known_words, lessons, new_model, new_tokenizer, screen_patches, thought_corpus
 from stepladder.train.document_mixture import DocumentMixture
 from stepladder.train.documents import document_samples, token_count
 from stepladder.train.mixtures import Share
@@ -42,8 +41,6 @@ from stepladder.train.trainer import save_state
 
 #: Pictures from which the patch embedding of a new model starts, at most, of each corpus.
 WHITENED = 60
-#: Thoughts that a new tokenizer is made from, at most.
-THOUGHTS = 3000
 #: Documents of each corpus whose length is looked at to know how many make up the tokens of an update.
 MEASURED = 32
 
@@ -87,7 +84,10 @@ def build_pretrain_learner(config: PretrainConfig, share: Share) -> PretrainLear
     held_out = {name: corpus.held_out(config.held_out) for name, corpus in corpora.items()}
     empty = [name for name, documents in held_out.items() if not documents]
     if empty:
-        raise ConfigError(f"corpora: {empty[0]!r} has no document that is held out; it needs more of them")
+        raise ConfigError(
+            f"corpora: {empty[0]!r} has no document that is held out; it needs more of them, or, where files are read as they are, "
+            f"a larger part: options.{empty[0]}.share=3 holds out one document in three"
+        )
     if config.checkpoint is None:
         model, renderer = _new_model(config, corpora, images)
     else:
@@ -184,7 +184,7 @@ def _new_model(
         regions = RegionStore(config.demonstrations / "regions.jsonl")
         demonstrations = Demonstrations(lessons(config.demonstrations, AgentOptions().build(), regions), regions.get)
         words = known_words(demonstrations)
-        texts = [*tokenizer_corpus(demonstrations, words), *_thoughts(demonstrations), *texts]
+        texts = [*tokenizer_corpus(demonstrations, words), *thought_corpus(demonstrations), *texts]
     tokenizer = new_tokenizer(texts, words, config.vocabulary, _markers(config))
     model, renderer = new_model(config.model, tokenizer, images, config.seed)
     patches: list[Tensor] = []
@@ -197,12 +197,6 @@ def _new_model(
     if patches:
         whiten_patches(model, torch.cat(patches), config.seed)
     return model, renderer
-
-
-def _thoughts(demonstrations: Demonstrations) -> list[str]:
-    """What is written before actions, where the demonstrations have it, so that it takes few tokens in the later rungs."""
-    thoughts = demonstrations.thoughts()[:THOUGHTS]
-    return [*thoughts, *[REQUESTS["action"]] * 20] if thoughts else []
 
 
 def _add_markers(model: Qwen3VLForConditionalGeneration, renderer: Renderer, wanted: Sequence[str]) -> None:

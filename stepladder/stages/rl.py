@@ -56,6 +56,7 @@ from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.stages import training_report
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.judging import FREE_CALLS, open_judge
+from stepladder.stages.local_policy import kept_prompts
 from stepladder.stages.player import Player
 from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.rl_domains import domain_figures
@@ -146,9 +147,7 @@ class _RankLoop:
         self.options, self.agent = options, options.build()
         images = ImageStore(config.output / "images")
         self.learner = Learner(config, self.agent, images)
-        # Episodes that are played one after another are to be the same to the bit whatever was played before them: what is read
-        # anew and what was kept of an earlier prompt differ in their last bits.
-        kept: dict[str, Any] = {"prefix_tokens": 0} if config.environments == 1 else {}
+        kept = kept_prompts(config.environments)
         self.engine = Engine(self.learner.model, self.learner.renderer, autocast=config.bf16, **kept)
         self.player = Player(
             LocalPolicy(self.engine, "student"),

@@ -18,6 +18,7 @@ from stepladder.algos.credit import IMITATION, Credit
 from stepladder.algos.distillation import closed, distillation_divergence
 from stepladder.algos.feedback import Content
 from stepladder.algos.sdpo import Sdpo
+from stepladder.models.lora import learned_state, load_learned
 from stepladder.models.renderer import Renderer
 from stepladder.train.sample import Sample, from_reply, taught
 from stepladder.train.scoring import Scorer
@@ -74,12 +75,12 @@ class SelfTeacher:
 
     def state(self) -> dict[str, Any]:
         """Everything that an exact continuation needs."""
-        return {"teacher": self._teacher.model.state_dict()} if self.algorithm.teacher == "ema" else {}
+        return {"teacher": learned_state(self._teacher.model)} if self.algorithm.teacher == "ema" else {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue exactly where `state` was taken."""
         if self.algorithm.teacher == "ema":
-            self._teacher.model.load_state_dict(state["teacher"])
+            load_learned(self._teacher.model, state["teacher"])
 
     def _told(self, lesson: Lesson, told: Content) -> Sample:
         """The reply after the prompt with `told` at its end; all of the reply's tokens count."""

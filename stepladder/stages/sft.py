@@ -180,7 +180,7 @@ def _check_thoughts(config: SftConfig) -> None:
 def _train(rank: int, world: int, config: SftConfig, show: bool) -> None:
     run = _open_run(config) if rank == 0 else None
     learner = build_learner(config, Share(rank, world))
-    if rank == 0 and not (config.output / "untrained").exists():
+    if rank == 0 and config.checkpoint is None and not (config.output / "untrained").exists():
         _export(learner, config, "untrained")
     done = learner.load(config.output / "weights.pt")
     for name in TRAINED_PARTS:

@@ -58,6 +58,8 @@ SYMBOLS = tuple("0123456789+-=x")
 #: In the directory of the demonstrations: what was collected, and what people have played and corrected (`stepladder play`).
 COLLECTED_FILE, PLAYS_FILE = "trajectories.jsonl", "plays.jsonl"
 HELD_OUT_PAGES, HELD_OUT_SCREENS = 128, 64
+#: Thoughts that a new tokenizer is made from, at most.
+THOUGHTS = 3000
 #: The perception head beside an exported checkpoint. The model does not need it to act; further training goes on with it.
 HEAD_FILE = "perception_head.pt"
 
@@ -131,10 +133,7 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
         )
     words = known_words(demonstrations)
     if config.checkpoint is None:
-        corpus = tokenizer_corpus(demonstrations, words)
-        if config.agent.thought != "none":
-            corpus += [*demonstrations.thoughts()[:3000], *[REQUESTS["action"]] * 20]
-        tokenizer = new_tokenizer(corpus, words)
+        tokenizer = new_tokenizer([*tokenizer_corpus(demonstrations, words), *thought_corpus(demonstrations)], words)
         model, renderer = new_model(config.model, tokenizer, images, config.seed)
         whiten_patches(model, screen_patches(demonstrations, renderer), config.seed)
     else:
@@ -175,6 +174,13 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
 def known_words(demonstrations: Demonstrations) -> list[str]:
     """Words on the screens that become one token each, besides those for kinds of widgets."""
     return [word for word in screen_words(demonstrations) if word not in WIDGET_KINDS.values()]
+
+
+def thought_corpus(demonstrations: Demonstrations) -> list[str]:
+    """What is written before actions, where the demonstrations have it: with its words in the vocabulary it takes few tokens, in
+    this training or in a later one."""
+    thoughts = demonstrations.thoughts()[:THOUGHTS]
+    return [*thoughts, *[REQUESTS["action"]] * 20] if thoughts else []
 
 
 def new_tokenizer(

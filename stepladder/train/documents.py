@@ -11,6 +11,7 @@ from itertools import groupby
 
 import numpy as np
 
+from stepladder.config import ConfigError
 from stepladder.models.renderer import Renderer
 from stepladder.train.sample import ROW, TOKEN_FIELDS, Sample
 from stepladder.types import FloatArray, ImageRef, IntArray
@@ -27,7 +28,7 @@ def document_samples(
 
     `w_ce` is 1 on the tokens of the pieces that carry loss, and on the end-of-text token after a last piece that does. A longer
     document is cut; every part after the first begins with the last token of the one before it, so that each token is predicted
-    once. Parts without any loss are left out. Raises ValueError for pictures that leave no room for text.
+    once. Parts without any loss are left out. Raises ConfigError for pictures that leave no room for text.
     """
     merged = [("".join(text for text, _ in group), loss) for loss, group in groupby(pieces, key=lambda piece: piece[1])]
     tokens, spans, owners = renderer.document(images, [text for text, _ in merged])
@@ -36,7 +37,10 @@ def document_samples(
     weights[-1] = float(bool(merged) and merged[-1][1])
     head = int(spans[-1][0] + spans[-1][1]) + 1 if spans else 1  # a picture is followed by the end-of-picture token
     if head >= context:
-        raise ValueError(f"document {key!r} has {head} tokens before its text begins; the context is {context}")
+        raise ConfigError(
+            f"context is {context}, and the pictures of document {key!r} take {head} tokens before its text begins; give the phase "
+            "a longer context, or the corpus smaller pictures"
+        )
     return [
         _sample(renderer, tokens[start:end], weights[start:end], images if start == 0 else (), spans if start == 0 else (), key)
         for start, end in _windows(len(tokens), context)
