@@ -8,4 +8,5 @@ make setup
 .venv/bin/stepladder ladder --output "$output" "$@"
 .venv/bin/stepladder ladder --output "$output-short" \
   --without core,continued,lengthening,annealing,instruction,preference,reasoning "$@"
-.venv/bin/stepladder compare "$output-short/measures/refinement/pages" "$output/measures/refinement/pages"
+.venv/bin/stepladder compare "$output-short/measures/refinement/pages" "$output/measures/refinement/pages" \
+  --html "$output/with-and-without-rungs-1-to-7.html"

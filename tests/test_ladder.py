@@ -128,9 +128,29 @@ def test_all_rungs_are_climbed_and_measured(tmp_path: Path) -> None:
         assert {"perplexity", "needle", "questions", "perception", "pages"} <= set(row["figures"])
         assert row["figures"][row["measure"]]["n"] > 0
         assert row["seconds"] > 0
-    assert "thinking" in rows[9]["figures"]
+    assert {"thinking", "acting"} <= set(rows[9]["figures"])
     page = report.read_text()
     for rung in RUNGS:
         assert f"{rung.number} {rung.title}" in page
     assert (config.output / "ladder.png").stat().st_size > 10_000
     assert ladder.main(config, show=False) == report  # nothing is done again
+
+
+@pytest.mark.learning
+def test_what_is_climbed_without_the_lower_rungs_is_measured_on_the_same_sets(tmp_path: Path) -> None:
+    given = replace(LadderConfig(), output=tmp_path, without=tuple(rung.name for rung in RUNGS[:7]), last="perception")
+    config = override(given, [f"{name}={value}" for name, value in SMALL.items()])
+    ladder.main(config, show=False)
+    (row,) = json.loads((tmp_path / "ladder.json").read_text())
+    assert row["name"] == "perception"
+    assert set(row["figures"]["perplexity"]["parts"]) == {
+        "interface",
+        "arithmetic",
+        "programs",
+        "policies",
+        "captions",
+        "lookup",
+    } | {
+        "screen_questions",
+        "long_lookup",
+    }
