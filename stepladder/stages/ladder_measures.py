@@ -60,7 +60,7 @@ class MeasureSettings:
     documents: int = 24
     context: int = 256
     needle: NeedleTest = field(default_factory=lambda: NeedleTest(lengths=(256, 512, 1024), depths=(0.1, 0.5, 0.9), count=10))
-    question_episodes: int = 30
+    question_episodes: int = 120
     question_tokens: int = 64
     kinds: tuple[str, ...] = ("grounding", "reading", "state")
     screens: int = 20
