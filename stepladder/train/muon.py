@@ -14,12 +14,14 @@ import torch.distributed as dist
 from torch import Tensor
 
 from stepladder.train.precision import bfloat16_is_fast
+from stepladder.train.shard import is_sharded, part_like, whole_tensor
 
 
 class SharedMuon(torch.optim.Muon):
     """PyTorch's Muon with the step of Moonlight's rate (J. Liu et al., arXiv 2502.16982, section 2.2: 0.2 sqrt(max(m, n)), so that
     updates have AdamW's size). Each rank steps its share of the matrices and sends them to the others. Needs the same gradients on
-    all ranks; the momentum of every matrix is kept on all, so states are alike everywhere.
+    all ranks; the momentum of every matrix is kept on all, so states are alike everywhere. Of a matrix that is divided among the
+    ranks (`train.shard`) each gathers all and steps its own part.
 
     Products are computed in `dtype`: bfloat16, as PyTorch does, where the machine has instructions for it, else float32."""
 
@@ -42,14 +44,15 @@ class SharedMuon(torch.optim.Muon):
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
             momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
-            if owner != own:
+            if owner != own and not is_sharded(parameter):
                 continue
-            update = gradient.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
+            update = whole_tensor(gradient.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum)
             update = orthogonalized(update.to(self.dtype), group["ns_coefficients"], group["ns_steps"], group["eps"])
+            update = part_like(update.to(parameter.dtype), parameter)
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
             parameter.add_(update, alpha=-group["lr"] * 0.2 * max(parameter.shape) ** 0.5)
         for rank in range(world if world > 1 else 0):
-            theirs = [p for (p, _, _), owner in zip(learning, owners, strict=True) if owner == rank]
+            theirs = [p for (p, _, _), owner in zip(learning, owners, strict=True) if owner == rank and not is_sharded(p)]
             if theirs:
                 _broadcast(theirs, rank)
         return None

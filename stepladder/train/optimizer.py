@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from stepladder.train.muon import SharedMuon
+from stepladder.train.shard import is_sharded
 
 NOT_FOR_MUON = ("embed_tokens", "pos_embed", "lm_head", "heads.", "critic.")
 
@@ -44,7 +45,10 @@ def build_optimizers(parameters: Iterable[tuple[str, Tensor]], config: Optimizer
     if rest:
         rate = min(config.lr, config.adam_lr) if config.kind == "muon" else config.lr
         betas = (config.beta1, config.beta2)
-        optimizers.append(torch.optim.AdamW(rest, lr=rate, betas=betas, weight_decay=config.weight_decay, fused=True))
+        # Divided and whole weights are not taken in one call.
+        for part in ([p for p in rest if not is_sharded(p)], [p for p in rest if is_sharded(p)]):
+            if part:
+                optimizers.append(torch.optim.AdamW(part, lr=rate, betas=betas, weight_decay=config.weight_decay, fused=True))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]

@@ -11,11 +11,12 @@ and accumulation nor on the number of ranks (law 5). The counts are known before
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -27,15 +28,19 @@ from stepladder.algos.objective import COUNTS, PolicyObjective, SampledTokens, p
 from stepladder.algos.ops import MAXIMA, entropy
 from stepladder.models.attention import NAME as ATTENTION
 from stepladder.models.attention import watch
-from stepladder.models.forward import Visual, token_logits, token_logprobs
+from stepladder.models.forward import Visual, hidden_states, token_logits, token_logprobs
 from stepladder.models.heads import PerceptionHead, ValueHead, VisualTargets
 from stepladder.models.lora import has_adapters, is_adapter, learned_state, load_learned
 from stepladder.models.vision import encode_images
 from stepladder.train.batch import Batch
 from stepladder.train.one_token import OneTokenRollout, one_token_losses, reply_uniforms
 from stepladder.train.optimizer import OptimizerConfig, Schedule, build_optimizers, set_rate
+from stepladder.train.parallel import gather
 from stepladder.train.pointing import pointing_loss
 from stepladder.train.scoring import critic_values, predicting_states
+from stepladder.train.shard import Pass, clip_norm, is_sharded
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -107,7 +112,8 @@ class Trainer:
     with adapters everything but them. `autocast` runs the
     forward pass in bfloat16. `objective` is needed for samples with policy-gradient or KL weights, `critic` for those with returns.
     `temperature` and `banned` int64[K] are those of sampling: log-probabilities of sampled tokens are of that distribution.
-    With `one_token` the imitation loss is that of `train.one_token`, whose draws follow from `seed`.
+    With `one_token` the imitation loss is that of `train.one_token`, whose draws follow from `seed`. `sharded` is what
+    `train.shard.shard` gave for a model whose weights are divided among the ranks; then all ranks must call every method alike.
     """
 
     model: Qwen3VLForConditionalGeneration
@@ -124,6 +130,7 @@ class Trainer:
     step_count: int = 0
     one_token: OneTokenRollout | None = None
     seed: int = 0
+    sharded: Pass | None = None
 
     def __post_init__(self) -> None:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
@@ -153,17 +160,19 @@ class Trainer:
         """One update from all micro-batches of this rank (and of all other ranks). Returns the global mean of each loss, the
         gradient norm and the learning-rate factor. Raises FloatingPointError when the gradient is not finite; the weights stay as
         they were."""
-        counts = self._global_counts(micro_batches)
+        counts, more = self._global_counts(micro_batches), self._passes_of_others(len(micro_batches))
         for _, parameter in self._learning:
             parameter.grad = None
         sums: dict[str, float] = {}
         for micro_batch in micro_batches:
-            losses, metrics = self._forward(micro_batch, counts)
+            losses, metrics = self._pass(partial(self._forward, micro_batch, counts))
             loss = sum((self.weights.of(name) * value for name, value in losses.items()), torch.zeros(()))
             if loss.requires_grad:
                 loss.backward()
             for name, value in (losses | metrics).items():
                 sums[name] = _joined(name, [sums.get(name, 0.0), float(value.detach())])
+        for _ in range(more):
+            self._pass(self._nothing).backward()
         norm = self._reduce_gradients()
         if not torch.isfinite(norm):
             raise FloatingPointError(f"the gradient of update {self.step_count} is not finite; losses {sums}")
@@ -181,6 +190,20 @@ class Trainer:
         frozen = not any(name.startswith("model.visual") for name, _ in self._learning)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             return encode_images(self.model, batch.pixel_values, batch.grid)
+
+    def _pass(self, compute: Callable[[], T]) -> T:
+        """What `compute` gives; all that calls the model goes through here."""
+        return compute() if self.sharded is None else self.sharded(compute)
+
+    def _passes_of_others(self, own: int) -> int:
+        """How many more passes another rank makes, in which this one must take part where weights are divided."""
+        return 0 if self.sharded is None else max(gather(own)) - own
+
+    def _nothing(self) -> Tensor:
+        """0, by a pass over two tokens."""
+        tokens = torch.zeros((1, 2), dtype=torch.int64, device=self.device)
+        states = hidden_states(self.model, tokens, torch.zeros((3, 1, 2), dtype=torch.int64, device=self.device), None)
+        return token_logits(self.model, states[0]).sum() * 0.0
 
     def _forward(self, micro_batch: MicroBatch, counts: dict[str, float]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(losses, metrics) of a micro-batch, each divided by the counts of the whole update."""
@@ -254,10 +277,13 @@ class Trainer:
         """Log-probabilities float32[N] of the trained tokens under the present weights, in the distribution that was sampled, where
         the model is."""
         batch = batch.to(self.device)
+        return self._pass(lambda: self._logprobs(batch, self.banned if banned is None else banned.to(self.device)))
+
+    def _logprobs(self, batch: Batch, banned: Tensor | None) -> Tensor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             states = predicting_states(self.model, batch, self.encode(batch))
         states = states.to(self.model.lm_head.weight.dtype)
-        logits = token_logits(self.model, states, self.banned if banned is None else banned.to(self.device), self.temperature)
+        logits = token_logits(self.model, states, banned, self.temperature)
         return logits.log_softmax(-1).gather(-1, batch.targets[:, None])[:, 0]
 
     @torch.no_grad()
@@ -265,7 +291,7 @@ class Trainer:
         """int64[N]: the most probable id at the place of each trained token, where the model is."""
         batch = batch.to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            return self.model.lm_head(predicting_states(self.model, batch, self.encode(batch))).argmax(-1)
+            return self._pass(lambda: self.model.lm_head(predicting_states(self.model, batch, self.encode(batch))).argmax(-1))
 
     @torch.no_grad()
     def look(self, batch: Batch) -> Tensor:
@@ -310,13 +336,15 @@ class Trainer:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for _, parameter in self._learning if parameter.grad is not None]
-        if self.world > 1:
-            flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        whole = [gradient for gradient in gradients if not is_sharded(gradient)]
+        if self.world > 1 and whole:
+            flat = torch.cat([gradient.reshape(-1) for gradient in whole])
             dist.all_reduce(flat)
-            for gradient, piece in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            for gradient, piece in zip(whole, flat.split([g.numel() for g in whole]), strict=True):
                 gradient.copy_(piece.view_as(gradient))
         parts = [[p for name, p in self._learning if name.startswith("critic.") == critic] for critic in (True, False)]
-        norms = [nn.utils.clip_grad_norm_(part, self.optimizer.max_grad_norm) for part in parts if part]
+        clip = nn.utils.clip_grad_norm_ if self.sharded is None else clip_norm
+        norms = [clip(part, self.optimizer.max_grad_norm) for part in parts if part]
         return norms[-1] if all(bool(norm.isfinite()) for norm in norms) else norms[0] + norms[-1]
 
     # ------------------------------------------------------------------ resume

@@ -1,0 +1,89 @@
+"""States of a training as directories that any number of ranks can read: PyTorch's distributed checkpoints (DCP).
+
+    <directory>/update-00000040/    .metadata and a file of each rank; rest.pt: what is not a tensor of the model or its optimizers
+
+A directory has its name only when all of it is written, so that one that was begun by a killed run is not taken for a state. The
+last ones are kept; where one cannot be read, the one before it is taken.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.optim import Optimizer
+
+from stepladder.train.parallel import agreed
+
+_logger = logging.getLogger(__name__)
+_REST = "rest.pt"
+#: By the names of parameters: how they are divided among optimizers and their groups depends on the number of ranks.
+_OPTIONS = StateDictOptions(flatten_optimizer_state_dict=True, strict=True)
+
+
+class Checkpoints:
+    """Those of one training: `modules` by name with all `optimizers`. The `keep` last ones stay, and what `keeps` names."""
+
+    def __init__(self, directory: Path, modules: Mapping[str, nn.Module], optimizers: list[Optimizer], keep: int = 2) -> None:
+        if keep < 1:
+            raise ValueError(f"keep is {keep}; one state at least must stay")
+        self.directory, self.keep, self.optimizers = directory, keep, optimizers
+        self.whole = nn.ModuleDict(dict(modules))
+
+    def save(self, update: int, rest: Mapping[str, Any], keeps: int | None = None) -> Path:
+        """Write the state after `update`, with `rest` from rank 0; all ranks must call it. `keeps` is the update of one more that
+        is to stay, such as the best."""
+        final = self.directory / f"update-{update:08d}"
+        partial = self.directory / f"{final.name}.partial"
+        if self._first and partial.exists():
+            shutil.rmtree(partial)
+        agreed(None)
+        model, optimizers = get_state_dict(self.whole, self.optimizers, options=_OPTIONS)
+        state_dict_saver.save({"model": model, "optimizers": optimizers}, checkpoint_id=partial)
+        if self._first:
+            torch.save(dict(rest), partial / _REST)
+            shutil.rmtree(final, ignore_errors=True)
+            partial.replace(final)
+            for old in self._found()[: -self.keep]:
+                if old.name != f"update-{keeps or 0:08d}":
+                    shutil.rmtree(old)
+        agreed(None)
+        return final
+
+    def load(self) -> dict[str, Any] | None:
+        """Take over the last state that can be read, and give its `rest`; None where there is none. All ranks must call it."""
+        for path in reversed(agreed(self._found())):
+            try:
+                rest: dict[str, Any] = torch.load(path / _REST, weights_only=True)
+                model, optimizers = get_state_dict(self.whole, self.optimizers, options=_OPTIONS)
+                state: dict[str, Any] = {"model": model, "optimizers": optimizers}
+                state_dict_loader.load(state, checkpoint_id=path)
+            except (Exception, CheckpointException) as error:  # torn files show themselves in many ways
+                _logger.warning("%s cannot be read, and the state before it is taken: %s", path, error)
+                continue
+            set_state_dict(
+                self.whole,
+                self.optimizers,
+                model_state_dict=state["model"],
+                optim_state_dict=state["optimizers"],
+                options=_OPTIONS,
+            )
+            return rest
+        return None
+
+    @property
+    def _first(self) -> bool:
+        return not dist.is_initialized() or dist.get_rank() == 0
+
+    def _found(self) -> list[Path]:
+        """The whole states, the oldest first."""
+        return sorted(path for path in self.directory.glob("update-*") if path.suffix != ".partial")

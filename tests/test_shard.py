@@ -1,0 +1,180 @@
+"""A model that is divided among ranks learns what one that is whole learns, and its states are read by any number of ranks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_models import model_for, renderer
+from torch import Tensor
+
+from stepladder.models.lora import LoraSettings, add_adapters
+from stepladder.train.batch import collate
+from stepladder.train.checkpoints import Checkpoints
+from stepladder.train.documents import document_samples
+from stepladder.train.optimizer import OptimizerConfig, Schedule
+from stepladder.train.parallel import run_ranks
+from stepladder.train.shard import clip_norm, is_sharded, shard, squared_norm, whole_tensor
+from stepladder.train.trainer import MicroBatch, Trainer
+
+RENDERER = renderer()
+UPDATES = 20
+WORDS = ["click", "the", "button", "user", "assistant", "system", "hello", "world", "previous", "actions", "step"]
+
+
+def micro_batches(update: int) -> list[MicroBatch]:
+    """Four of one update, several documents of different lengths packed into each."""
+    batches = []
+    for number in range(4):
+        draw = torch.Generator().manual_seed(100 * update + number)
+        lengths = torch.randint(3, 14, (5,), generator=draw).tolist()
+        texts = [" ".join(WORDS[i] for i in torch.randint(0, len(WORDS), (length,), generator=draw)) for length in lengths]
+        samples = [sample for text in texts for sample in document_samples(RENDERER, [(text, True)], context=64, key=text)]
+        batches.append(MicroBatch(collate(samples, RENDERER, 64)))
+    return batches
+
+
+def build(world: int, case: str) -> Trainer:
+    model = model_for(RENDERER)
+    if case == "lora":
+        add_adapters(model, LoraSettings(rank=2, alpha=4.0), seed=3)
+    kind = "muon" if case == "muon" else "adamw"
+    optimizer = OptimizerConfig(kind=kind, lr=3e-3, adam_lr=3e-3, max_grad_norm=0.5)  # type: ignore[arg-type]
+    sharded = shard(model) if world > 1 else None
+    return Trainer(
+        model, None, Schedule(UPDATES, 2, 0.3), optimizer, trainable=("model", "lm_head"), autocast=False, sharded=sharded
+    )
+
+
+def train(trainer: Trainer, rank: int, world: int, updates: range) -> list[dict[str, float]]:
+    found = []
+    for update in updates:
+        given = micro_batches(update)
+        # unequal shares: the first rank has three of four
+        found.append(trainer.step(given if world == 1 else given[:3] if rank == 0 else given[3:]))
+    return found
+
+
+def weights(trainer: Trainer) -> dict[str, Tensor]:
+    return {name: whole_tensor(parameter.detach()).clone() for name, parameter in trainer.named_parameters()}
+
+
+def states(trainer: Trainer, directory: Path, keep: int = 2) -> Checkpoints:
+    return Checkpoints(directory, {"model": trainer.model}, trainer.optimizers, keep)
+
+
+def _whole_run(rank: int, world: int, case: str, directory: Path) -> None:
+    trainer = build(world, case)
+    if world > 1:
+        divided = sum(is_sharded(parameter) for parameter in trainer.model.parameters())
+        assert divided > 15
+    found = train(trainer, rank, world, range(UPDATES))
+    everything = weights(trainer)
+    if rank == 0:
+        torch.save({"found": found, "weights": everything}, directory / f"{world}.pt")
+
+
+def assert_alike(one: dict[str, Any], two: dict[str, Any]) -> None:
+    for first, second in zip(one["found"], two["found"], strict=True):
+        assert second["ce"] == pytest.approx(first["ce"], abs=1e-5)
+        assert second["grad_norm"] == pytest.approx(first["grad_norm"], rel=1e-4)
+    assert one["weights"].keys() == two["weights"].keys()
+    for name, value in one["weights"].items():
+        assert torch.allclose(two["weights"][name], value, atol=1e-5), name
+
+
+@pytest.mark.parametrize("case", ["full", "lora", pytest.param("muon", marks=pytest.mark.learning)])
+def test_two_ranks_with_half_of_the_weights_each_learn_what_one_learns(case: str, tmp_path: Path) -> None:
+    for world in (1, 2):
+        run_ranks(_whole_run, world, case, tmp_path)
+    one, two = (torch.load(tmp_path / f"{world}.pt") for world in (1, 2))
+    assert one["found"][-1]["ce"] < one["found"][0]["ce"] - 0.1
+    assert_alike(one, two)
+
+
+def _first_half(rank: int, world: int, case: str, directory: Path) -> None:
+    trainer = build(world, case)
+    for update in range(UPDATES // 2):
+        train(trainer, rank, world, range(update, update + 1))
+        if update in (3, 6, 9):
+            rest = {"step": trainer.step_count, "decay_from": trainer.schedule.decay_from}
+            states(trainer, directory / "states").save(update, rest, keeps=3)
+
+
+def _second_half(rank: int, world: int, case: str, directory: Path) -> None:
+    trainer = build(world, case)
+    rest = states(trainer, directory / "states").load()
+    assert rest is not None
+    trainer.step_count, trainer.schedule.decay_from = rest["step"], rest["decay_from"]
+    found = train(trainer, rank, world, range(trainer.step_count, UPDATES))
+    everything = weights(trainer)
+    if rank == 0:
+        torch.save({"found": found, "weights": everything}, directory / "resumed.pt")
+
+
+@pytest.mark.parametrize(
+    ("case", "worlds"),
+    [
+        ("full", (2, 1)),
+        pytest.param("lora", (2, 1), marks=pytest.mark.learning),
+        pytest.param("full", (1, 2), marks=pytest.mark.learning),
+        pytest.param("lora", (1, 2), marks=pytest.mark.learning),
+    ],
+)
+def test_a_state_of_two_ranks_goes_on_with_one_and_the_other_way_round(case: str, worlds: tuple[int, int], tmp_path: Path) -> None:
+    run_ranks(_whole_run, 1, case, tmp_path)
+    run_ranks(_first_half, worlds[0], case, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "states").iterdir()) == [
+        "update-00000003",
+        "update-00000006",
+        "update-00000009",
+    ]
+    run_ranks(_second_half, worlds[1], case, tmp_path)
+    whole, resumed = torch.load(tmp_path / "1.pt"), torch.load(tmp_path / "resumed.pt")
+    assert_alike({**whole, "found": whole["found"][UPDATES // 2 :]}, resumed)
+
+
+def test_a_state_that_was_begun_is_none_and_a_torn_one_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    trainer = build(1, "full")
+    kept = states(trainer, tmp_path, keep=3)
+    assert kept.load() is None
+    for update in (1, 2):
+        train(trainer, 0, 1, range(update, update + 1))
+        kept.save(update, {"step": update})
+    expected = weights(trainer)
+    train(trainer, 0, 1, range(3, 4))
+    torn = kept.save(3, {"step": 3})
+    (tmp_path / "update-00000004.partial").mkdir()
+    for path in torn.glob("*.distcp"):
+        path.write_bytes(path.read_bytes()[:100])
+    again = build(1, "full")
+    assert states(again, tmp_path).load() == {"step": 2}
+    assert all(torch.equal(value, expected[name]) for name, value in weights(again).items())
+
+
+def _norms(rank: int, world: int, directory: Path) -> None:
+    model = model_for(RENDERER)
+    whole = model_for(RENDERER)
+    shard(model)
+    for divided, plain in zip(model.parameters(), whole.parameters(), strict=True):
+        divided.grad, plain.grad = divided.detach().clone(), plain.detach().clone()
+    norm = squared_norm([p.grad for p in model.parameters() if p.grad is not None]).sqrt()
+    expected = torch.nn.utils.clip_grad_norm_(whole.parameters(), 1.5)
+    assert float(norm) == pytest.approx(float(expected), rel=1e-6)
+    assert float(clip_norm(model.parameters(), 1.5)) == pytest.approx(float(expected), rel=1e-6)
+    for divided, plain in zip(model.parameters(), whole.parameters(), strict=True):
+        assert divided.grad is not None
+        assert torch.allclose(whole_tensor(divided.grad), plain.grad, rtol=1e-5)  # type: ignore[arg-type]
+    (directory / f"{rank}.done").touch()
+
+
+def test_norms_count_the_parts_of_all_ranks(tmp_path: Path) -> None:
+    run_ranks(_norms, 2, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_without_ranks_nothing_is_divided() -> None:
+    with pytest.raises(RuntimeError, match="there is no process group"):
+        shard(model_for(RENDERER))
