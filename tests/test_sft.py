@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 from adapters import changed_layers
 from safetensors.torch import load_file
 
@@ -36,6 +37,7 @@ from stepladder.stages.sft_setup import build_learner, build_mixture
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks
 from stepladder.train.mixtures import Share
+from stepladder.train.optimizer import OptimizerConfig
 from stepladder.types import Limits, Observation, Sampling, Step
 
 LOOK = {"ce": 0.0, "word": 1.0, "letters": 0.5, "centre": 4.0}
@@ -113,6 +115,70 @@ def test_adapters_alone_learn_where_they_are_asked_for(demonstrations: Path, und
     found = main(replace(config, copying=off, perception=off, cloning_frozen=off), show=False)
     assert changed_layers(undisturbed, found) == set(LoraSettings().targets)
     assert (found / "adapter" / "adapter_model.safetensors").exists()
+
+
+def divided(demonstrations: Path, checkpoint: Path, output: Path) -> SftConfig:
+    """Copying and cloning by two ranks, each with half of the language model."""
+    off = PhaseConfig(steps=0, batch=1, lr=1.0)
+    config = replace(TINY, demonstrations=demonstrations, checkpoint=checkpoint, output=output, ranks=2, bf16=False)
+    return replace(config, shard=True, perception=off, cloning=off, optimizer=OptimizerConfig(kind="adamw"))
+
+
+@pytest.mark.parametrize("lora", [LoraSettings(), pytest.param(LoraSettings(rank=2), marks=pytest.mark.learning)])
+def test_a_model_divided_among_ranks_learns_what_a_whole_one_learns(
+    demonstrations: Path, undisturbed: Path, tmp_path: Path, lora: LoraSettings
+) -> None:
+    config = replace(divided(demonstrations, undisturbed, tmp_path / "divided"), lora=lora)
+    found = weights(main(config, show=False))
+    whole = main(replace(config, shard=False, ranks=1, output=tmp_path / "whole"), show=False)
+    expected = weights(whole)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        assert torch.allclose(found[name], value, atol=1e-5), name  # type: ignore[arg-type]
+    started = weights(undisturbed)
+    assert any(not started[name].equal(value) for name, value in found.items())  # type: ignore[attr-defined]
+    for phase in ("copying", "cloning_frozen"):
+        one, two = (read_metrics(run, phase)[-1] for run in (config.output, whole.parent))
+        assert one["ce"] == pytest.approx(two["ce"], abs=1e-5)
+    assert not list(config.output.glob("*.state"))
+
+
+@pytest.mark.learning
+def test_a_killed_training_of_a_divided_model_goes_on(demonstrations: Path, undisturbed: Path, tmp_path: Path) -> None:
+    config = divided(demonstrations, undisturbed, tmp_path / "whole")
+    expected = weights(main(config, show=False))
+    output = tmp_path / "killed"
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path; from test_sft import divided, main\n"
+        "if __name__ == '__main__': main(divided(*map(Path, sys.argv[2:])), show=False)"
+    )
+    (tmp_path / "program.py").write_text(program)
+    command = [sys.executable, str(tmp_path / "program.py"), str(Path(__file__).parent), str(demonstrations), str(undisturbed)]
+    process = subprocess.Popen([*command, str(output)], start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not list(output.glob("cloning_frozen.state/update-*[0-9]")):
+        assert process.poll() is None, "training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    found = weights(main(replace(config, output=output), show=False))
+    for name, value in expected.items():
+        assert torch.allclose(found[name], value, atol=1e-6), name  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ranks": 1}, "ranks is 1"),
+        ({"perception": TINY.perception}, r"say perception\.steps=0"),
+        ({"cloning": TINY.cloning}, r"say cloning\.steps=0"),
+    ],
+)
+def test_what_cannot_be_divided_is_told(demonstrations: Path, tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        main(replace(divided(demonstrations, tmp_path, tmp_path / "run"), **changes), show=False)  # type: ignore[arg-type]
 
 
 @pytest.mark.learning

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.models.lora import ADAPTER_DIRECTORY, has_adapters, merged_state, save_adapters
@@ -12,14 +14,19 @@ from stepladder.models.processor import ImageTextProcessor, load_processor
 from stepladder.models.vision import use_batched_vision
 
 
-def save_checkpoint(directory: Path | str, model: Qwen3VLForConditionalGeneration, processor: ImageTextProcessor) -> None:
+def save_checkpoint(
+    directory: Path | str,
+    model: Qwen3VLForConditionalGeneration,
+    processor: ImageTextProcessor,
+    state: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write config, safetensors, tokenizer, chat template and preprocessor_config.json. Adapters are added to the weights; alone
-    they are in the directory `adapter`."""
+    they are in the directory `adapter`. `state` is the model's state dict where that is divided among ranks and was gathered."""
     if has_adapters(model):
-        model.save_pretrained(directory, state_dict=merged_state(model))
-        save_adapters(Path(directory) / ADAPTER_DIRECTORY, model)
+        model.save_pretrained(directory, state_dict=merged_state(model, state))
+        save_adapters(Path(directory) / ADAPTER_DIRECTORY, model, state)
     else:
-        model.save_pretrained(directory)
+        model.save_pretrained(directory, state_dict=None if state is None else dict(state))
     processor.tokenizer.save_pretrained(directory)
     processor.image_processor.save_pretrained(directory)
 

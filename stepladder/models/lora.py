@@ -93,24 +93,28 @@ def load_learned(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def merged_state(model: Qwen3VLForConditionalGeneration) -> dict[str, Tensor]:
-    """The weights of the same model without adapters, which answers alike: W + alpha / rank * B A."""
-    added = {
-        f"{name}.weight": module.get_delta_weight(_NAME)
-        for name, module in model.named_modules()
-        if hasattr(module, "get_delta_weight")
-    }
-    state = {name.replace(_BASE, "."): value for name, value in model.state_dict().items() if not is_adapter(name)}
-    return state | {name: state[name] + delta.to(state[name].dtype) for name, delta in added.items()}
+def merged_state(model: Qwen3VLForConditionalGeneration, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The weights of the same model without adapters, which answers alike: W + alpha / rank * B A. `state` is the model's own state
+    dict where that has to be gathered first."""
+    state = model.state_dict() if state is None else state
+    merged = {name.replace(_BASE, "."): value for name, value in state.items() if not is_adapter(name)}
+    for name, down in state.items():
+        if f"{_MARK}A." in name:
+            layer, up = name.split(_MARK)[0], state[name.replace(f"{_MARK}A.", f"{_MARK}B.")]
+            weight = merged[f"{layer}.weight"]
+            given = model.peft_config[_NAME]
+            merged[f"{layer}.weight"] = weight + (given.lora_alpha / given.r * (up.float() @ down.float())).to(weight.dtype)
+    return merged
 
 
-def save_adapters(directory: Path, model: Qwen3VLForConditionalGeneration) -> None:
-    """Write adapter_config.json and adapter_model.safetensors; nothing for a model without adapters."""
+def save_adapters(directory: Path, model: Qwen3VLForConditionalGeneration, state: Mapping[str, Tensor] | None = None) -> None:
+    """Write adapter_config.json and adapter_model.safetensors; nothing for a model without adapters. `state` as of
+    `merged_state`."""
     if not has_adapters(model):
         return
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     model.peft_config[_NAME].save_pretrained(str(directory))
-    names = {name: f"base_model.model.{name.replace(f'.{_NAME}.', '.')}" for name in model.state_dict() if is_adapter(name)}
-    state = model.state_dict()
-    save_file({new: state[old].contiguous().cpu() for old, new in names.items()}, directory / "adapter_model.safetensors")
+    state = model.state_dict() if state is None else state
+    adapters = {f"base_model.model.{name.replace(f'.{_NAME}.', '.')}": value for name, value in state.items() if is_adapter(name)}
+    save_file({name: value.contiguous().cpu() for name, value in adapters.items()}, directory / "adapter_model.safetensors")

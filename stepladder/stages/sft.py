@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
+from torch import Tensor
 
 from stepladder.config import ConfigError
 from stepladder.models.checkpoint import save_checkpoint
@@ -31,7 +32,9 @@ from stepladder.train.one_token import OneTokenRollout
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.parallel import agreed, run_ranks
 from stepladder.train.precision import bfloat16_is_fast
-from stepladder.train.trainer import LossWeights, Trainer, save_state
+from stepladder.train.shard import gathered, shard
+from stepladder.train.states import read_state, remove_state, write_state
+from stepladder.train.trainer import LossWeights, Trainer
 
 PhaseName = Literal["copying", "perception", "cloning_frozen", "cloning"]
 TRAINED_PARTS: dict[PhaseName, tuple[str, ...]] = {
@@ -84,8 +87,8 @@ class SftConfig:
     these three, whose sum is 1; tasks are drawn by `weights` (1 where not named); `ignore_above` pixels at the top of a page are
     an instruction area whose words are not listed; a share `thought_dropout` of the demonstrated steps is learned without its
     thought, from a prompt that asks for the action alone, as `agent.level=action` does in use; `optimizer` is that of all phases,
-    with the rate of each; with `lora` adapters learn in the place of the weights (`models.lora`); `track` names trackers of the
-    measurements (`stepladder.tracking`)."""
+    with the rate of each; with `lora` adapters learn in the place of the weights (`models.lora`); `shard` divides the language
+    model among the ranks (`train.shard`); `track` names trackers of the measurements (`stepladder.tracking`)."""
 
     demonstrations: Path = Path("runs/collect")
     output: Path = Path("runs/sft")
@@ -106,6 +109,7 @@ class SftConfig:
     agent: AgentOptions = field(default_factory=AgentOptions)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     lora: LoraSettings = field(default_factory=LoraSettings)
+    shard: bool = False
     model: SmallModel = field(default_factory=SmallModel)
     copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=180, batch=96, lr=3e-3, goal=0.98, score_every=45))
     perception: PhaseConfig = field(
@@ -152,6 +156,7 @@ def main(config: SftConfig, show: bool = True) -> Path:
         raise ConfigError(f"demonstrations: {config.demonstrations} does not exist; make it with `stepladder collect`")
     _check_thoughts(config)
     config.lora.check()
+    _check_shard(config)
     for name in TRAINED_PARTS:
         phase: PhaseConfig = getattr(config, name)
         if phase.one_token is not None:
@@ -177,29 +182,42 @@ def _check_thoughts(config: SftConfig) -> None:
         )
 
 
+def _check_shard(config: SftConfig) -> None:
+    if not config.shard:
+        return
+    if config.ranks < 2:
+        raise ConfigError(f"shard divides the language model among ranks, and ranks is {config.ranks}")
+    for name in ("perception", "cloning"):
+        if getattr(config, name).steps:
+            raise ConfigError(
+                f"shard: {name} compares pictures with all word embeddings, of which a rank has a part; say {name}.steps=0 and "
+                "train in copying and cloning_frozen"
+            )
+
+
 def _train(rank: int, world: int, config: SftConfig, show: bool) -> None:
     run = _open_run(config) if rank == 0 else None
     learner = build_learner(config, Share(rank, world))
     if rank == 0 and config.checkpoint is None and not (config.output / "untrained").exists():
         _export(learner, config, "untrained")
     done = learner.load(config.output / "weights.pt")
+    learner.sharded = shard(learner.model) if config.shard else None
     for name in TRAINED_PARTS:
         phase: PhaseConfig = getattr(config, name)
         if phase.steps == 0 or name in done:
             continue
         trainer = _trainer(name, phase, learner, config)
         mixture = build_mixture(name, phase, learner, config)
-        if run is None:
-            _run_phase(name, phase, trainer, mixture, config, None, show)
-            continue
-        with run.phase(name) as record:
+        with nullcontext() if run is None else run.phase(name) as record:
             result = _run_phase(name, phase, trainer, mixture, config, run, show)
-            record.result |= {"scores": result.scores, "steps": result.steps, "ended": result.ended}
             done = [*(phase for phase in done if phase != name), name]
             learner.save(config.output / "weights.pt", done)
-            (config.output / f"{name}.state").unlink(missing_ok=True)
+            if record is not None:
+                record.result |= {"scores": result.scores, "steps": result.steps, "ended": result.ended}
+                remove_state(config.output / f"{name}.state")
+    state = gathered(learner.model.state_dict()) if config.shard else None
     if run is not None:
-        _export(learner, config, "checkpoint")
+        _export(learner, config, "checkpoint", state)
         run.close()
 
 
@@ -214,10 +232,10 @@ def _open_run(config: SftConfig) -> Run:
     )
 
 
-def _export(learner: Learner, config: SftConfig, name: str) -> None:
+def _export(learner: Learner, config: SftConfig, name: str, state: Mapping[str, Tensor] | None = None) -> None:
     """Write a Hugging Face directory, whole or not at all."""
     partial = config.output / f"{name}.partial"
-    save_checkpoint(partial, learner.model, learner.renderer.processor)
+    save_checkpoint(partial, learner.model, learner.renderer.processor, state)
     config.agent.save(partial)
     learner.head.save(partial / HEAD_FILE)
     partial.replace(config.output / name)
@@ -234,6 +252,7 @@ def _trainer(name: PhaseName, phase: PhaseConfig, learner: Learner, config: SftC
         autocast=config.bf16,
         one_token=phase.one_token,
         seed=config.seed,
+        sharded=learner.sharded,
     )
 
 
@@ -244,9 +263,8 @@ def _run_phase(
     elapsed, ended = 0.0, "ceiling"
     scores: dict[str, float] = {}
     sums: dict[str, float] = {}
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=False)
-        trainer.load_state(state)
+    state = read_state(trainer, state_file)
+    if state is not None:
         elapsed, scores, ended, sums = state["elapsed"], state["scores"], state["ended"], state["sums"]
     started = time.monotonic() - elapsed
     with Progress(name, trainer.schedule.steps, show=show and run is not None) as progress:
@@ -268,8 +286,7 @@ def _run_phase(
                 progress.update(step, trainer.schedule.last_step)
             if phase.max_seconds is not None and agreed(time.monotonic() - started) > (1 - phase.decay) * phase.max_seconds:
                 trainer.schedule.finish_early(step)
-            if run is not None and step % config.save_every == 0:
+            if step % config.save_every == 0:
                 elapsed = time.monotonic() - started
-                state = {**trainer.state(), "elapsed": elapsed, "scores": scores, "ended": ended, "sums": sums}
-                save_state(state_file, state)
+                write_state(trainer, state_file, {"elapsed": elapsed, "scores": scores, "ended": ended, "sums": sums})
     return PhaseResult(scores, trainer.step_count, time.monotonic() - started, "goal" if ended == "goal" else "ceiling")

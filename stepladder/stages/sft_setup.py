@@ -34,6 +34,7 @@ from stepladder.models.tokenizer import build_tokenizer
 from stepladder.models.vision import use_batched_vision
 from stepladder.store import TrajectoryStore
 from stepladder.train.mixtures import ActingMixture, CopyingMixture, Kit, LookingMixture, Mixture, Share
+from stepladder.train.shard import Pass, gathered
 from stepladder.train.trainer import save_state
 from stepladder.types import Step, Trajectory
 
@@ -75,10 +76,13 @@ class Learner:
     demonstrations: Demonstrations
     screens: ScreenPool
     visited: VisitedScreens
+    sharded: Pass | None = None
 
     def save(self, path: Path, done: Sequence[str]) -> None:
-        """Weights after the phases `done`."""
-        save_state(path, {"model": learned_state(self.model), "head": self.head.state_dict(), "done": list(done)})
+        """Weights after the phases `done`; all ranks must call it."""
+        model = gathered(learned_state(self.model)) if self.sharded is not None else learned_state(self.model)
+        if self.kit.share.rank == 0:
+            save_state(path, {"model": model, "head": self.head.state_dict(), "done": list(done)})
 
     def load(self, path: Path) -> list[str]:
         """The phases that were done before; empty when nothing was."""

@@ -315,7 +315,9 @@ def exact_share(trainer: Trainer, samples: Sequence[Sample], kit: Kit) -> float:
     """Share of replies whose every token is the most probable one, given the tokens before it (greedy decoding would say them).
     Every rank judges its part; the answer is that of all."""
     hits, mine = 0, kit.mine(samples)
-    for start in range(0, len(mine), 32):
+    starts = range(0, len(mine), 32)
+    more = trainer.more_passes(len(starts))
+    for start in starts:
         chunk = mine[start : start + 32]
         batch = collate(chunk, kit.renderer)
         right = trainer.most_probable(batch) == batch.targets
@@ -324,4 +326,6 @@ def exact_share(trainer: Trainer, samples: Sequence[Sample], kit: Kit) -> float:
             trained = int(chunk[i].trained.sum())
             hits += bool(right[offset : offset + trained].all())
             offset += trained
+    for _ in range(more):
+        trainer.take_part()
     return trainer.sum_over_ranks({"hits": hits})["hits"] / max(1, len(samples))

@@ -7,7 +7,7 @@ without sharding. Gradients are sums over ranks and not means: losses are divide
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -62,6 +62,20 @@ def is_sharded(parameter: Tensor) -> bool:
 def whole_tensor(tensor: Tensor) -> Tensor:
     """All of it, on every rank; all must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def gathered(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict whose tensors are whole and on the processor, for rank 0; empty for the others. Names of the same weights, such
+    as tied embeddings, stay names of one tensor. All ranks must call it."""
+    first = not dist.is_initialized() or dist.get_rank() == 0
+    found, places = dict[str, Tensor](), dict[int, Tensor]()
+    for name, value in state.items():
+        whole = whole_tensor(value.detach())
+        if first:
+            local = value.to_local() if isinstance(value, DTensor) else value
+            place = local.data_ptr() if local.numel() else id(name)
+            found[name] = places.setdefault(place, whole.cpu())
+    return found
 
 
 def part_like(tensor: Tensor, parameter: Tensor) -> Tensor:

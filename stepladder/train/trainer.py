@@ -160,7 +160,7 @@ class Trainer:
         """One update from all micro-batches of this rank (and of all other ranks). Returns the global mean of each loss, the
         gradient norm and the learning-rate factor. Raises FloatingPointError when the gradient is not finite; the weights stay as
         they were."""
-        counts, more = self._global_counts(micro_batches), self._passes_of_others(len(micro_batches))
+        counts, more = self._global_counts(micro_batches), self.more_passes(len(micro_batches))
         for _, parameter in self._learning:
             parameter.grad = None
         sums: dict[str, float] = {}
@@ -195,9 +195,15 @@ class Trainer:
         """What `compute` gives; all that calls the model goes through here."""
         return compute() if self.sharded is None else self.sharded(compute)
 
-    def _passes_of_others(self, own: int) -> int:
-        """How many more passes another rank makes, in which this one must take part where weights are divided."""
+    def more_passes(self, own: int) -> int:
+        """How many more passes than its `own` another rank makes, in which this one has to take part where weights are divided. All
+        ranks call it before their passes."""
         return 0 if self.sharded is None else max(gather(own)) - own
+
+    @torch.no_grad()
+    def take_part(self) -> None:
+        """A pass for the sake of the other ranks."""
+        self._pass(self._nothing)
 
     def _nothing(self) -> Tensor:
         """0, by a pass over two tokens."""
@@ -349,11 +355,18 @@ class Trainer:
 
     # ------------------------------------------------------------------ resume
 
+    def progress(self) -> dict[str, Any]:
+        """How far it is: what is no tensor."""
+        return {"step": self.step_count, "decay_from": self.schedule.decay_from}
+
+    def load_progress(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.step_count, self.schedule.decay_from = state["step"], state["decay_from"]
+
     def state(self) -> dict[str, Any]:
-        """Everything that an exact continuation needs."""
+        """Everything that an exact continuation needs, of a model that is not divided among ranks."""
         return {
-            "step": self.step_count,
-            "decay_from": self.schedule.decay_from,
+            **self.progress(),
             "model": learned_state(self.model),
             "head": self.head.state_dict() if self.head is not None else None,
             "critic": self.critic.state_dict() if self.critic is not None else None,
@@ -362,8 +375,7 @@ class Trainer:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue exactly where `state` was taken."""
-        self.step_count = state["step"]
-        self.schedule.decay_from = state["decay_from"]
+        self.load_progress(state)
         load_learned(self.model, state["model"])
         if self.head is not None:
             self.head.load_state_dict(state["head"])
