@@ -1,6 +1,6 @@
 """GRPO (Z. Shao et al., arXiv 2402.03300) on questions of one turn, by transformers and PyTorch alone: what the algorithm is.
 
-    python examples/minimal_grpo.py runs/ladder/5-instruction/checkpoint --task add-1-digit --updates 30
+    python examples/minimal_grpo.py runs/ladder/5-instruction/checkpoint --task add-2-digits --updates 30
 
 The question, the prompt and the check are Stepladder's, so that `stepladder rl` can be run on the same; sampling, advantages and
 the loss are written out. What is missing here is what the rest of Stepladder is for, and docs/five_days.md counts it up.
@@ -24,7 +24,6 @@ from stepladder.models.renderer import Renderer
 from stepladder.seeds import HELDOUT
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.local_policy import load_policy
-from stepladder.types import Action
 
 
 def prompt_of(environment: ReasoningEnvironment, agent: Agent, renderer: Renderer, task: str, seed: int) -> Tensor:
@@ -38,11 +37,10 @@ def score(environment: ReasoningEnvironment, agent: Agent, reply: str, task: str
     """1 when the reply answers the question of this seed, else 0."""
     observation = asyncio.run(environment.reset(environment.tasks([task])[0], seed))
     try:
-        _, actions = agent.parse(reply, observation)
+        _, action = agent.parse(reply, observation)
     except ParseError:
         return 0.0
-    for action in actions:
-        asyncio.run(environment.step(Action("done", text=action.text) if action.kind == "done" else action))
+    asyncio.run(environment.step(action))
     return asyncio.run(environment.evaluate())
 
 
@@ -55,7 +53,7 @@ def log_probs(model: torch.nn.Module, tokens: Tensor, start: int) -> Tensor:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("checkpoint", type=Path)
-    arguments.add_argument("--task", default="add-1-digit")
+    arguments.add_argument("--task", default="add-2-digits")
     arguments.add_argument("--updates", type=int, default=30)
     arguments.add_argument("--groups", type=int, default=8, help="questions of an update")
     arguments.add_argument("--group-size", type=int, default=8, help="answers to each")

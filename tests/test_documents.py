@@ -14,6 +14,7 @@ from small_models import model_for, picture, renderer
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
+from stepladder.config import ConfigError
 from stepladder.corpora.conditioning import Conditioning
 from stepladder.corpora.corpus import GeneratedCorpus
 from stepladder.corpora.document import Document
@@ -129,7 +130,7 @@ def test_pictures_stand_in_the_first_part_alone_and_need_room() -> None:
     image = picture(IMAGES)
     parts = document_samples(RENDERER, [(text(60), True)], [image], context=32)
     assert [len(part.images) for part in parts] == [1, *[0] * (len(parts) - 1)]
-    with pytest.raises(ValueError, match=r"document 'big' has 9 tokens before its text begins; the context is 8"):
+    with pytest.raises(ConfigError, match=r"context is 8, and the pictures of document 'big' take 9 tokens before its text begins"):
         document_samples(RENDERER, [("hello", True)], [image], context=8, key="big")
 
 
