@@ -25,7 +25,7 @@ KILLS = 10
 STARTING = 8.0
 #: Tasks drawn in memory, one environment at a time (several end in an order that depends on the clock), a state after every update.
 SETTINGS = SMALL | {
-    "tasks": "forms:click-button,dismiss-dialog",
+    "tasks": "forms:click-button,fill-field",
     "options": {"height": 224},
     "measure.question_tokens": 8,
     "measure.page_tokens": 8,
