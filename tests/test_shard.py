@@ -85,7 +85,7 @@ def assert_alike(one: dict[str, Any], two: dict[str, Any]) -> None:
         assert torch.allclose(two["weights"][name], value, atol=1e-5), name
 
 
-@pytest.mark.parametrize("case", ["full", "lora", pytest.param("muon", marks=pytest.mark.learning)])
+@pytest.mark.parametrize("case", ["full", *(pytest.param(case, marks=pytest.mark.learning) for case in ("lora", "muon"))])
 def test_two_ranks_with_half_of_the_weights_each_learn_what_one_learns(case: str, tmp_path: Path) -> None:
     for world in (1, 2):
         run_ranks(_whole_run, world, case, tmp_path)
@@ -170,6 +170,7 @@ def _norms(rank: int, world: int, directory: Path) -> None:
     (directory / f"{rank}.done").touch()
 
 
+@pytest.mark.learning
 def test_norms_count_the_parts_of_all_ranks(tmp_path: Path) -> None:
     run_ranks(_norms, 2, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
