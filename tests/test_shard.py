@@ -154,6 +154,14 @@ def test_a_state_that_was_begun_is_none_and_a_torn_one_gives_way_to_the_one_befo
     assert all(torch.equal(value, expected[name]) for name, value in weights(again).items())
 
 
+def test_where_no_state_can_be_read_nothing_begins_anew(tmp_path: Path) -> None:
+    kept = states(build(1, "full"), tmp_path)
+    for path in kept.save(1, {"step": 1}).glob("*.distcp"):
+        path.write_bytes(b"")
+    with pytest.raises(RuntimeError, match=r"none of the saved states can be read \(update-00000001"):
+        kept.load()
+
+
 def _norms(rank: int, world: int, directory: Path) -> None:
     model = model_for(RENDERER)
     whole = model_for(RENDERER)

@@ -60,15 +60,18 @@ class Checkpoints:
         return final
 
     def load(self) -> dict[str, Any] | None:
-        """Take over the last state that can be read, and give its `rest`; None where there is none. All ranks must call it."""
-        for path in reversed(agreed(self._found())):
+        """Take over the last state that can be read, and give its `rest`; None where there is none. All ranks must call it. Raises
+        RuntimeError where there are states and none can be read: the weights may be half of one of them."""
+        found, unread = agreed(self._found()), list[str]()
+        for path in reversed(found):
             try:
                 rest: dict[str, Any] = torch.load(path / _REST, weights_only=True)
                 model, optimizers = get_state_dict(self.whole, self.optimizers, options=_OPTIONS)
                 state: dict[str, Any] = {"model": model, "optimizers": optimizers}
                 state_dict_loader.load(state, checkpoint_id=path)
             except (Exception, CheckpointException) as error:  # torn files show themselves in many ways
-                _logger.warning("%s cannot be read, and the state before it is taken: %s", path, error)
+                _logger.warning("%s cannot be read: %s", path, error)
+                unread.append(f"{path.name}: {str(error).strip().splitlines()[-1:]}")
                 continue
             set_state_dict(
                 self.whole,
@@ -78,6 +81,11 @@ class Checkpoints:
                 options=_OPTIONS,
             )
             return rest
+        if unread:
+            raise RuntimeError(
+                f"{self.directory}: none of the saved states can be read ({'; '.join(unread)}). They are those of another model or "
+                "optimizer, or torn; move the directory away to begin again"
+            )
         return None
 
     @property
