@@ -57,7 +57,7 @@ def main() -> None:
     arguments.add_argument("--updates", type=int, default=30)
     arguments.add_argument("--groups", type=int, default=8, help="questions of an update")
     arguments.add_argument("--group-size", type=int, default=8, help="answers to each")
-    arguments.add_argument("--lr", type=float, default=1e-4)
+    arguments.add_argument("--lr", type=float, default=1e-5)
     arguments.add_argument("--max-tokens", type=int, default=64)
     given = arguments.parse_args()
     torch.manual_seed(0)
