@@ -133,45 +133,24 @@ async def auto_save(look: Look) -> AsyncIterator[Move]:
     yield done()
 
 
-async def keep_playing(look: Look) -> AsyncIterator[Move]:
-    # Whether the player has read the setting that the task makes depends on which was quicker: it is ended before the file changes.
-    yield press("ctrl", "q", why="End the player.")
-    yield wait(1.0, "Wait until it has ended.")
-    async for move in _terminal(look, "sed -i 's/^play-and-exit=.*/play-and-exit=0/' .config/vlc/vlcrc"):
-        yield move
+def _player_setting(name: str, value: str) -> Solution:
+    """A setting of VLC, written where VLC keeps it: its dialogs have no accessibility tree, and their places change from one
+    version to the next."""
+
+    async def solve(look: Look) -> AsyncIterator[Move]:
+        # Whether the player has read its settings depends on which was quicker: it is ended before the file changes.
+        yield press("ctrl", "q", why="End the player.")
+        yield wait(1.0, "Wait until it has ended.")
+        kept = ".config/vlc/vlcrc"
+        async for move in _terminal(look, f"sed -i '/^#*{name}=/d' {kept}", f"echo '{name}={value}' >> {kept}"):
+            yield move
+
+    return solve
 
 
-async def recordings_folder(look: Look) -> AsyncIterator[Move]:
-    yield press("ctrl", "p", why="Open the preferences.")
-    await look.window("preferences")
-    yield wait()
-    yield await _within(look, "preferences", 424, 46, "Go to input and codecs.")
-    yield wait()
-    yield await _within(look, "preferences", 477, 506, "Go to the field for the folder of recordings.")
-    yield press("ctrl", "a", why="Replace what is there.")
-    yield write("/home/user/Desktop")
-    yield await _within(look, "preferences", 664, 678, "Save.")
-    yield wait(1.0, "Wait until they are kept.")
-    yield done()
-
-
-async def dark_slider(look: Look) -> AsyncIterator[Move]:
-    yield press("ctrl", "p", why="Open the preferences.")
-    await look.window("preferences")
-    yield wait()
-    yield await _within(look, "preferences", 89, 673, "Show all settings.")
-    await look.window("advanced preferences")
-    yield await _within(look, "preferences", 180, 30, "Go to the search.")
-    yield write("slider")
-    yield wait(1.0, "Wait for what is found.")
-    yield await _within(look, "preferences", 88, 144, "Choose Qt.")
-    yield wait()
-    yield await _within(look, "preferences", 740, 602, "Go to the colours of the slider.")
-    yield press("ctrl", "a", why="Replace what is there.")
-    yield write(";".join(["0"] * 12))
-    yield await _within(look, "preferences", 664, 678, "Save.")
-    yield wait(1.0, "Wait until they are kept.")
-    yield done()
+keep_playing = _player_setting("play-and-exit", "0")
+recordings_folder = _player_setting("input-record-path", "/home/user/Desktop")
+dark_slider = _player_setting("qt-slider-colours", ";".join(["0"] * 12))
 
 
 async def _preferences_of_gimp(look: Look) -> AsyncIterator[Move]:
