@@ -604,13 +604,15 @@ def test_what_a_mistake_is_called() -> None:
 # --------------------------------------------------------------------------------------------------------- thought dropout
 
 
-def mixture(dropout: float, thoughts: bool = True) -> ActingMixture:
+def mixture(dropout: float, thoughts: bool = True, asked: bool = False) -> ActingMixture:
     """On text alone; nothing to look at."""
     text = replace(solved(), steps=tuple(replace(s, observation=Observation(text="a form")) for s in solved().steps[:1]))
     names = [f"id-{number}" for number in range(200)]
     ones = [with_plan(replace(text, id=name, seed=n), known, "thought") if thoughts else text for n, name in enumerate(names)]
     render = renderer()
-    kit = Kit(render, FULL, None, 0, Share(), bare=QwenVLAgent(thought="full", level="action") if dropout else None)
+    agent = AgentOptions(thought="full", level="thought" if asked else "trained")
+    bare = SftConfig(agent=agent).bare.build() if dropout else None
+    kit = Kit(render, agent.build(), None, 0, Share(), bare=bare)
     pool: Any = None
     return ActingMixture(
         kit,
@@ -628,12 +630,16 @@ def mixture(dropout: float, thoughts: bool = True) -> ActingMixture:
 
 def replies(one: ActingMixture, step: int) -> list[bool]:
     """Whether each sample of an update is asked for the action alone."""
-    (micro_batch,) = one.micro_batches(step)
-    text = one.kit.renderer.decode(micro_batch.batch.tokens.numpy().reshape(-1))
-    turns = text.split("<|im_start|>user")[1:]
+    turns = user_turns(one, step)
     for turn in turns:
         assert (REQUESTS["action"] in turn) == ("<think>" not in turn)
     return [REQUESTS["action"] in turn for turn in turns]
+
+
+def user_turns(one: ActingMixture, step: int) -> list[str]:
+    (micro_batch,) = one.micro_batches(step)
+    text = one.kit.renderer.decode(micro_batch.batch.tokens.numpy().reshape(-1))
+    return text.split("<|im_start|>user")[1:]
 
 
 def test_dropout_leaves_out_a_share_of_the_thoughts_and_the_prompt_says_so() -> None:
@@ -643,6 +649,26 @@ def test_dropout_leaves_out_a_share_of_the_thoughts_and_the_prompt_says_so() -> 
     assert 150 < sum(asked) < 250
     assert replies(mixture(0.5), 3) == replies(one, 3)
     assert all(replies(mixture(1.0), 0))
+
+
+def test_where_a_thought_is_asked_for_the_others_are_asked_for_nothing_and_answer_the_call_alone() -> None:
+    turns = user_turns(mixture(0.5, asked=True), 0)
+    asked = [REQUESTS["thought"] in turn for turn in turns]
+    assert 5 < sum(asked) < 35
+    for turn, thinks in zip(turns, asked, strict=True):
+        assert thinks == ("<think>" in turn) == ("Action:" in turn)
+        assert REQUESTS["action"] not in turn
+
+
+def test_what_has_no_thought_is_shown_by_the_plain_agent() -> None:
+    asking, plain = QwenVLAgent(thought="full", level="thought"), QwenVLAgent()
+    item = with_plan(solved(), known, "thought")
+    for kit, asked in (
+        (Kit(renderer(), asking, None, 0, Share()), True),
+        (Kit(renderer(), asking, None, 0, Share(), plain=plain), False),
+    ):
+        text = kit.renderer.decode(kit.item_sample(item).tokens)
+        assert (REQUESTS["thought"] in text) == ("<think>" in text) == asked
 
 
 def test_dropout_changes_no_other_draw_and_without_it_the_data_are_the_plain_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,7 @@ class Climb:
             config.tasks,
             config.questions,
             {"thought": THINKING.thought},
+            {"thought": config.thoughts.agent.thought, "level": config.thoughts.agent.level},
             config.options,
             config.cloning.ignore_above,
             config.measure,
@@ -212,7 +213,7 @@ class Climb:
         thinking = place / "thinking"
         self._trained(config.thoughts, thinking, self._start("thoughts"), self.thoughts)
         # From here on it acts without writing its thoughts: they cost it several times as many tokens. They are measured beside.
-        replace(config.thoughts.agent, level="action").save(thinking / "checkpoint")
+        config.thoughts.bare.save(thinking / "checkpoint")
         settings = replace(
             given,
             checkpoint=thinking / "checkpoint",

@@ -66,6 +66,8 @@ PRETRAINING = RUNGS[:4]
 ACTS = 9
 #: How questions are answered: the reasons are written, then the answer.
 THINKING = AgentOptions(thought="full")
+#: How an agent on pages is asked for a thought. Where nothing is asked it acts as behaviour cloning has taught it.
+ASKED = replace(THINKING, level="thought")
 
 
 def _off() -> sft.PhaseConfig:
@@ -76,13 +78,13 @@ def _pretrain() -> PretrainConfig:
     default = PretrainConfig()
     return replace(
         default,
-        core=replace(default.core, steps=180),
+        core=replace(default.core, steps=150),
         continued=replace(default.continued, steps=50),
         lengthening=replace(default.lengthening, steps=40),
         annealing=replace(default.annealing, steps=30, averaging=Averaging("last", count=3, every=3)),
         needle=replace(default.needle, lengths=(256, 1024), count=10),
         held_out=24,
-        score_every=90,
+        score_every=75,
     )
 
 
@@ -134,7 +136,7 @@ def _perception() -> sft.SftConfig:
     default = sft.SftConfig(weights=TASK_WEIGHTS)
     # The vision tower first, on its own; then the language model learns to say what the tower sees.
     answers = sft.PhaseConfig(steps=60, batch=32, visits=20, practice=12, lr=2e-3, warmup=10, pointing=0.3, score_every=60)
-    seeing = replace(default.perception, steps=330, score_every=110)
+    seeing = replace(default.perception, steps=300, score_every=100)
     return replace(default, copying=_off(), perception=seeing, cloning_frozen=answers, cloning=_off())
 
 
@@ -142,10 +144,10 @@ def _cloning() -> sft.SftConfig:
     default = sft.SftConfig(weights=TASK_WEIGHTS)
     return replace(
         default,
-        copying=replace(default.copying, steps=120, score_every=60),
+        copying=replace(default.copying, steps=100, score_every=50),
         perception=_off(),
         cloning_frozen=replace(default.cloning_frozen, steps=60, score_every=60),
-        cloning=replace(default.cloning, steps=300, score_every=100),
+        cloning=replace(default.cloning, steps=210, score_every=105),
     )
 
 
@@ -153,16 +155,16 @@ def _thoughts() -> sft.SftConfig:
     default = _cloning()
     return replace(
         default,
-        agent=THINKING,
-        thought_dropout=0.7,
+        agent=ASKED,
+        thought_dropout=0.6,
         copying=_off(),
         cloning_frozen=_off(),
-        cloning=replace(default.cloning, steps=50, lr=8e-4, score_every=50),
+        cloning=replace(default.cloning, steps=60, lr=8e-4, score_every=60),
     )
 
 
 def _online() -> RlConfig:
-    return replace(rl_settings(), updates=6, validation=0, save_every=3)
+    return replace(rl_settings(), updates=4, validation=0, save_every=2)
 
 
 def _refinement() -> RefineConfig:

@@ -137,7 +137,8 @@ def _change(good: int, difference: float, low: float, high: float, p: float) -> 
 @dataclass(frozen=True)
 class Measurer:
     """Measures checkpoints of a ladder. `sources` are the corpora of its pre-training, as `corpora` says them, `tasks` web tasks,
-    `questions` those that a program checks, `demonstrations` a directory of `stepladder collect`, `options` those of the web
+    `questions` those that a program checks, `question_agent` and `thinking_agent` the options of the agent that answers them and of
+    one that writes a thought before every action, `demonstrations` a directory of `stepladder collect`, `options` those of the web
     tasks' environment. What was measured is in `output`, in a directory for every rung, and is not measured again."""
 
     output: Path
@@ -147,6 +148,7 @@ class Measurer:
     tasks: str
     questions: str
     question_agent: Mapping[str, Any]
+    thinking_agent: Mapping[str, Any]
     options: Mapping[str, Any]
     ignore_above: float
     settings: MeasureSettings
@@ -191,7 +193,7 @@ class Measurer:
             "tasks": self.tasks,
             "episodes": settings.episodes if acts else settings.few,
             "max_tokens": settings.thought_tokens if thinks else settings.page_tokens,
-            "agent": {"level": "trained"} if thinks else {},
+            "agent": self.thinking_agent if thinks else {},
             "options": self.options,
         }
 

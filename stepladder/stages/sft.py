@@ -86,9 +86,9 @@ class SftConfig:
     reading and widget states; `kinds` gives further kinds of questions (`data.perception_question.Kind`) their weights beside
     these three, whose sum is 1; tasks are drawn by `weights` (1 where not named); `ignore_above` pixels at the top of a page are
     an instruction area whose words are not listed; a share `thought_dropout` of the demonstrated steps is learned without its
-    thought, from a prompt that asks for the action alone, as `agent.level=action` does in use; `optimizer` is that of all phases,
-    with the rate of each; with `lora` adapters learn in the place of the weights (`models.lora`); `shard` divides the language
-    model among the ranks (`train.shard`); `track` names trackers of the measurements (`stepladder.tracking`)."""
+    thought, as `bare` is asked and answers; `optimizer` is that of all phases, with the rate of each; with `lora` adapters learn in
+    the place of the weights (`models.lora`); `shard` divides the language model among the ranks (`train.shard`); `track` names
+    trackers of the measurements (`stepladder.tracking`)."""
 
     demonstrations: Path = Path("runs/collect")
     output: Path = Path("runs/sft")
@@ -139,6 +139,15 @@ class SftConfig:
         )
     )
 
+    @property
+    def bare(self) -> AgentOptions:
+        """The agent of steps whose thought is dropped. Where nothing is asked of the one that thinks, the prompt asks for the
+        action alone (`agent.level=action`); where a thought is asked for, nothing is, and the call alone is answered, as by a
+        model that has not learned thoughts yet."""
+        if self.agent.level == "trained":
+            return replace(self.agent, level="action")
+        return replace(self.agent, level="trained", thought="none")
+
 
 @dataclass
 class PhaseResult:
@@ -175,10 +184,10 @@ def _check_thoughts(config: SftConfig) -> None:
         raise ConfigError(f"thought_dropout is {config.thought_dropout}; it is a share between 0 and 1")
     if config.thought_dropout and config.agent.thought != "full":
         raise ConfigError(f"thought_dropout: agent.thought={config.agent.thought} writes no thoughts; say agent.thought=full")
-    if config.thought_dropout and config.agent.level != "trained":
+    if config.thought_dropout and config.agent.level == "action":
         raise ConfigError(
-            f"agent.level is {config.agent.level!r} and thought_dropout mixes levels; leave agent.level at 'trained', "
-            "or thought_dropout at 0"
+            "agent.level is 'action', which has no thought that thought_dropout could leave out; leave agent.level at 'trained', "
+            "ask for thoughts by agent.level=thought, or leave thought_dropout at 0"
         )
 
 

@@ -162,9 +162,11 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
     screens = ScreenPool(
         images, "train", config.screens, width, height, labels, round(config.ignore_above), config.kinds.get("change", 0.0) > 0
     )
-    wide = replace(config.agent, screenshots=max(2, config.agent.screenshots)).build()
-    bare = replace(config.agent, level="action").build() if config.thought_dropout else None
-    kit = Kit(renderer, config.agent.build(), head, config.seed, share, wide=wide, bare=bare)
+    # Where thoughts are asked for, what has none is asked for nothing.
+    agent, plain = config.agent.build(), config.bare if config.agent.level in ("thought", "observation") else config.agent
+    wide = replace(plain, screenshots=max(2, plain.screenshots)).build()
+    bare = config.bare.build() if config.thought_dropout else None
+    kit = Kit(renderer, agent, head, config.seed, share, plain=plain.build(), wide=wide, bare=bare)
     visited = VisitedScreens(
         _visits(directory),
         regions.get,

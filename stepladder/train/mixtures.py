@@ -53,8 +53,9 @@ class Mixture(Protocol):
 class Kit:
     """What every mixture needs: renderer, agent, perception head, and caches of samples and targets that are made only once.
 
-    An update is computed in `accumulate` pieces, whose gradients are summed. Perception items of two screenshots are shown by
-    `wide`, an agent with so many (default: `agent`). `bare` is the agent of steps whose thought is left out (None: no thought is).
+    An update is computed in `accumulate` pieces, whose gradients are summed. `plain` shows perception items and rows to be copied
+    (default: `agent`), `wide` those of two screenshots (default: `plain`). `bare` is the agent of steps whose thought is left out
+    (None: no thought is).
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class Kit:
         seed: int,
         share: Share,
         accumulate: int = 1,
+        plain: Agent | None = None,
         wide: Agent | None = None,
         bare: Agent | None = None,
     ) -> None:
         self.renderer, self.agent, self.head, self.seed, self.share = renderer, agent, head, seed, share
-        self.wide, self.bare = wide or agent, bare
+        self.plain, self.bare = plain or agent, bare
+        self.wide = wide or self.plain
         self.accumulate = accumulate
         self._samples: dict[str, Sample] = {}
         self._targets: dict[str, VisualTargets] = {}
@@ -103,7 +106,7 @@ class Kit:
         return self._samples[key]
 
     def item_sample(self, item: Trajectory) -> Sample:
-        agent = self.wide if item.task.env == "perception" else self.agent
+        agent = self.wide if item.task.env == "perception" else self.plain
         return from_step(self.renderer, agent, item.task, item.steps, len(item.steps) - 1, key=item.id)
 
     def targets(self, screen: Screen) -> VisualTargets:
