@@ -158,6 +158,8 @@ def test_two_ranks_take_the_step_of_one(run: Path, tmp_path: Path) -> None:
     [
         ({"beta": 0.0}, "beta is 0.0; it must be above 0"),
         ({"label_smoothing": 0.5}, "label_smoothing is 0.5"),
+        ({"imitation": -1.0}, "imitation is -1.0; it must be at least 0"),
+        ({"imitation": 1.0, "loss": "kto"}, "imitation is 1.0; it is for losses on pairs"),
         ({"kinds": ("hope",)}, "kinds is .*; it must name 'correction', 'reflection' or both"),
         ({"batch": 1, "ranks": 2}, "batch is 1; 2 ranks need at least a pair each"),
         ({"checkpoint": Path("nowhere")}, "checkpoint: nowhere is no directory"),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stepladder.algos.kto import kto_loss, policy_divergence
 from stepladder.algos.preference import dpo_loss, reply_advantages
-from stepladder.algos.preference_variants import ipo_loss, simpo_loss
+from stepladder.algos.preference_variants import ipo_loss, simpo_loss, with_imitation
 from stepladder.algos.reward_loss import bradley_terry_loss
 
 trl = pytest.importorskip("trl", reason="TRL is an extra of development")
@@ -132,6 +132,42 @@ def test_simpo_is_that_of_cpo_trainer(smoothing: float) -> None:
     same_gradient(simpo_loss(*sums, *lengths, beta=2.0, gamma=0.7, label_smoothing=smoothing)[0].mean(), expected, said)
 
 
+def test_imitation_beside_dpo_is_that_of_dpo_trainer() -> None:
+    """TRL has a mean over all tokens of the preferred replies: the same where these are equally long."""
+    (said, mask), (before, _) = drawn(8, 6), drawn(8, 106)
+    mask[:4] = True
+    said, before = said.requires_grad_(), before * mask
+    theirs = trainer(
+        DPOTrainer,
+        model=SimpleNamespace(training=True),
+        beta=0.3,
+        loss_types=["sigmoid", "sft"],
+        loss_weights=[1.0, 0.4],
+        ld_alpha=None,
+        f_divergence_type="reverse_kl",
+        label_smoothing=0.0,
+        use_weighting=False,
+        precompute_ref_logps=True,
+    )
+    good, bad = before.sum(1).chunk(2)
+    batch = {**inputs(mask), "ref_chosen_logps": good, "ref_rejected_logps": bad}
+    expected = theirs._compute_loss(Said(said), batch, False)
+    plain = partial(dpo_loss, ref_chosen=good, ref_rejected=bad, beta=0.3)
+    found = with_imitation(plain, mask[:4].sum(1), 0.4)(*said.sum(1).chunk(2))[0].mean()
+    same_gradient(found, expected, said)
+
+
+def test_imitation_keeps_the_preferred_reply_probable() -> None:
+    """A margin that is wide enough moves nothing any more; the likelihood of the preferred reply alone still does."""
+    chosen, rejected = torch.tensor([-6.0]).double(), torch.tensor([-400.0]).double()
+    loss = partial(dpo_loss, ref_chosen=chosen * 0, ref_rejected=rejected * 0, beta=1.0)
+    good, bad, metrics = reply_advantages(with_imitation(loss, torch.tensor([3.0]), 0.6), chosen, rejected)
+    assert float(good) == pytest.approx(0.6 / 3)
+    assert abs(float(bad)) < 1e-12
+    assert float(metrics["imitation"]) == 2.0
+    assert "margin" in metrics
+
+
 def test_label_smoothing_is_that_of_cpo_trainer() -> None:
     said, _ = drawn(10, 6)
     before, _ = drawn(10, 7)
@@ -218,6 +254,8 @@ def test_advantages_of_a_variant_are_its_slopes() -> None:
         (lambda x: ipo_loss(x, x, x, x, x.abs() * 0, x.abs()), "chosen_lengths has 0 in it; every reply has at least one token"),
         (lambda x: simpo_loss(x, x, x.abs(), x[:1]), r"rejected_lengths has shape \(1,\); it must be \(2,\)"),
         (lambda x: simpo_loss(x, x, x.abs(), x.abs(), gamma=-1.0), "gamma is -1.0; it must be at least 0"),
+        (lambda x: with_imitation(dpo_loss, x.abs(), -1.0), "weight is -1.0; it must be at least 0"),
+        (lambda x: with_imitation(dpo_loss, x * 0), "chosen_lengths has 0 in it"),
         (lambda x: dpo_loss(x, x, x, x, curve="flat"), "curve is 'flat'; it must be one of sigmoid, hinge"),
         (lambda x: kto_loss(x, x, x[:1] > 0, 0.0), r"good has shape \(1,\)"),
         (lambda x: kto_loss(x, x, x > 0, -1.0), "divergence is -1.0; it must be at least 0"),

@@ -1,5 +1,5 @@
-"""Other losses on pairs of replies of which one is preferred: IPO, which has a target for the margin, and SimPO, which has no
-reference.
+"""Other losses on pairs of replies of which one is preferred: IPO, which has a target for the margin, SimPO, which has no
+reference, and any of them with imitation of the preferred reply beside it.
 
 They take sums over the tokens of a reply and its length, as `stepladder.algos.preference` does, so that `reply_advantages` learns
 from them as from DPO."""
@@ -10,7 +10,7 @@ import math
 
 from torch import Tensor
 
-from stepladder.algos.preference import check_pairs, check_settings, pair_metrics, smoothed
+from stepladder.algos.preference import PairLoss, check_pairs, check_settings, pair_metrics, smoothed
 
 
 def ipo_loss(
@@ -81,6 +81,32 @@ def simpo_loss(
     chosen, rejected = chosen_logprobs / chosen_lengths, rejected_logprobs / rejected_lengths
     margin = beta * (chosen - rejected)
     return smoothed(margin - gamma, label_smoothing), pair_metrics(margin, chosen, rejected)
+
+
+def with_imitation(loss: PairLoss, chosen_lengths: Tensor, weight: float = 1.0) -> PairLoss:
+    """`loss` with the preferred reply's negative log-likelihood, a mean over its tokens, on top: a margin alone also grows where
+    both replies become less probable, and the preferred one then is no longer said. Source: R. Y. Pang et al., "Iterative
+    reasoning preference optimization", arXiv 2404.19733, equation 1, whose weight is on the other term.
+
+        loss' = loss - weight * chosen / n_chosen
+
+    chosen_lengths  number[B], above 0: the preferred replies' tokens, n above
+    weight          at least 0
+
+    Its metrics are those of `loss`, and "imitation", the mean of what is weighted. Raises ValueError for a weight out of range and
+    for a reply without tokens.
+    """
+    if not (math.isfinite(weight) and weight >= 0):
+        raise ValueError(f"weight is {weight}; it must be at least 0")
+    _check_lengths(chosen_lengths=chosen_lengths)
+
+    def with_both(chosen_logprobs: Tensor, rejected_logprobs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        losses, metrics = loss(chosen_logprobs, rejected_logprobs)
+        check_pairs(chosen_logprobs, chosen_lengths=chosen_lengths)
+        surprise = -chosen_logprobs / chosen_lengths
+        return losses + weight * surprise, {**metrics, "imitation": surprise.detach().mean()}
+
+    return with_both
 
 
 def _check_lengths(**lengths: Tensor) -> None:

@@ -106,7 +106,8 @@ class PreferConfig:
 
     `checkpoint` is where training starts and the reference. `loss` is learned: DPO, in the `curve` "sigmoid" or "hinge", IPO,
     SimPO or KTO, with the settings under their names. `beta` holds the policy near the reference, `label_smoothing` is the share
-    of pairs that are taken to be labelled the wrong way round (DPO and SimPO). An update learns from `batch` pairs, or replies of
+    of pairs that are taken to be labelled the wrong way round (DPO and SimPO), `imitation` weighs the likelihood of the preferred
+    reply beside a loss on pairs (`algos.preference_variants.with_imitation`). An update learns from `batch` pairs, or replies of
     KTO, over all `ranks`, in pieces of `micro_batch` replies; every pair comes up `epochs` times. Parameters whose names begin
     with one of `train` learn; with `lora` adapters in their place. The learning rate rises over the first `warmup` updates and
     falls over the last share `decay` of all. One start in ten is held back, whose pairs are scored every `score_every` updates."""
@@ -128,6 +129,7 @@ class PreferConfig:
     curve: Curve = "sigmoid"
     beta: float = 0.1
     label_smoothing: float = 0.0
+    imitation: float = 0.0
     ipo: IpoSettings = field(default_factory=IpoSettings)
     simpo: SimpoSettings = field(default_factory=SimpoSettings)
     kto: KtoSettings = field(default_factory=KtoSettings)
@@ -176,7 +178,7 @@ class PreferConfig:
                 raise ConfigError(f"{name} is {value}; it must be above 0")
         for name, value in (
             *(("simpo.gamma", self.simpo.gamma), ("kto.good_weight", self.kto.good_weight)),
-            *(("kto.bad_weight", self.kto.bad_weight), ("rounds", self.rounds)),
+            *(("kto.bad_weight", self.kto.bad_weight), ("rounds", self.rounds), ("imitation", self.imitation)),
         ):
             if not math.isfinite(value) or value < 0:
                 raise ConfigError(f"{name} is {value}; it must be at least 0")
@@ -186,6 +188,8 @@ class PreferConfig:
             raise ConfigError(f"label_smoothing is {self.label_smoothing}; it must be at least 0 and below 0.5")
         if self.label_smoothing and self.loss not in ("dpo", "simpo"):
             raise ConfigError(f"label_smoothing is {self.label_smoothing}; {self.loss} has none, so leave it at 0")
+        if self.imitation and self.loss == "kto":
+            raise ConfigError(f"imitation is {self.imitation}; it is for losses on pairs, so leave it at 0 with kto")
 
     def _check_source(self) -> None:
         if self.unpaired and self.preferred_by != "task":

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stepladder.algos.kto import kto_loss, policy_divergence
 from stepladder.algos.preference import PairLoss, dpo_loss, reply_advantages
-from stepladder.algos.preference_variants import ipo_loss, simpo_loss
+from stepladder.algos.preference_variants import ipo_loss, simpo_loss, with_imitation
 from stepladder.compare.forks import PreferencePair
 from stepladder.compare.replies import JudgedReply
 from stepladder.stages.prefer_config import PreferConfig
@@ -112,6 +112,11 @@ def estimated_divergence(parts: Sequence[tuple[float, int]]) -> float:
 
 
 def _pair_loss(config: PreferConfig, measured: Measured) -> PairLoss:
+    loss = _loss_of_the_margin(config, measured)
+    return with_imitation(loss, measured.lengths[0], config.imitation) if config.imitation else loss
+
+
+def _loss_of_the_margin(config: PreferConfig, measured: Measured) -> PairLoss:
     reference = {"ref_chosen": measured.reference[0], "ref_rejected": measured.reference[1]}
     lengths = {"chosen_lengths": measured.lengths[0], "rejected_lengths": measured.lengths[1]}
     if config.loss == "ipo":
