@@ -17,6 +17,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from processes import is_running
 
 from stepladder.codec import to_json
 from stepladder.config import ConfigError
@@ -196,7 +197,7 @@ def test_kill_and_resume_in_a_real_browser_gives_the_undisturbed_set(tmp_path: P
         family = _descendants(process.pid)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        _wait_for(lambda family=family: not any(_running(pid) for pid in family))
+        _wait_for(lambda family=family: not any(is_running(pid) for pid in family))
         assert kills or len(content(tmp_path / "killed")) < 75
     assert _command(asked, tmp_path / "killed").wait() == 0
     whole, killed = content(tmp_path / "whole"), content(tmp_path / "killed")
@@ -226,21 +227,12 @@ def _children(pid: int, command: str = "") -> list[int]:
 
 
 def _descendants(pid: int) -> list[int]:
-    return [one for child in _children(pid) for one in (child, *_descendants(child))] if _running(pid) else []
+    return [one for child in _children(pid) for one in (child, *_descendants(child))] if is_running(pid) else []
 
 
 def _command_line(pid: int) -> str:
     path = Path(f"/proc/{pid}/cmdline")
     return path.read_text().replace("\0", " ") if path.exists() else ""
-
-
-def _running(pid: int) -> bool:
-    """Neither gone nor a zombie that nobody has waited for yet."""
-    path = Path(f"/proc/{pid}/stat")
-    try:
-        return path.read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def _wait_for(condition: Any, seconds: float = 120.0) -> Any:

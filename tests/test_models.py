@@ -12,6 +12,7 @@ from small_models import model_for, picture, renderer
 from transformers import AutoModelForImageTextToText, Qwen3VLForConditionalGeneration
 
 from stepladder.images import ImageStore
+from stepladder.models import forward
 from stepladder.models.attention import attend
 from stepladder.models.checkpoint import load_checkpoint, save_checkpoint
 from stepladder.models.forward import hidden_states, token_logprobs
@@ -122,6 +123,32 @@ def test_placeholders_are_banned_and_ends_are_not() -> None:
     banned = torch.tensor(RENDERER.banned_ids)
     logprobs = token_logprobs(model, states, torch.full((4,), RENDERER.image_id), banned)
     assert (logprobs < -1e30).all()
+
+
+def test_logits_of_many_tokens_are_never_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_for(RENDERER).double()
+    width, count, kept = model.lm_head.out_features, 64, 0
+    targets = torch.arange(count) % width
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal kept
+        kept = max(kept, tensor.numel())
+        return tensor
+
+    found = []
+    for most in (count * width, 10 * width + 3):
+        monkeypatch.setattr(forward, "MOST_LOGITS", most)
+        states = torch.from_numpy(np.random.default_rng(0).normal(size=(count, model.config.text_config.hidden_size)))
+        states.requires_grad_()
+        kept = 0
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            logprobs = token_logprobs(model, states, targets, torch.tensor([3, 5]), 0.7)
+        assert (kept >= count * width) == (most >= count * width), "what the backward pass has to remember"
+        logprobs.square().sum().backward()
+        found.append((logprobs.detach(), states.grad, model.lm_head.weight.grad.clone()))  # type: ignore[union-attr]
+        model.zero_grad()
+    for one, other in zip(*found, strict=True):
+        assert float((one - other).abs().max()) < 1e-12  # type: ignore[operator]
 
 
 def test_checkpoint_is_an_ordinary_directory(tmp_path: object) -> None:

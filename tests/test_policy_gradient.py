@@ -21,6 +21,7 @@ from stepladder.algos.credit import Credit
 from stepladder.algos.grpo import Grpo
 from stepladder.algos.objective import PolicyObjective
 from stepladder.images import ImageStore
+from stepladder.models import forward
 from stepladder.models.forward import banned_ids, hidden_states
 from stepladder.models.heads import ValueHead
 from stepladder.models.vision import encode_images
@@ -354,6 +355,20 @@ def test_metrics_do_not_depend_on_how_samples_are_put_together() -> None:
     assert expected["correction"] < CAP
     for pieces in ([shared()], [[sample] for sample in shared()], [merged()[:3], merged()[3:]]):
         assert gradients(trained, pieces, 200, True)[1] == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def test_gradients_and_scores_do_not_depend_on_how_many_logits_there_are_at_a_time(
+    reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = cached_trainer()
+    trained.objective = objective("ppo", "token-mean")
+    batch = double(collate(apart(), RENDERER))
+    scores, (_, metrics) = trained.logprobs(batch), gradients(trained, [apart()], 0, True)
+    monkeypatch.setattr(forward, "MOST_LOGITS", 5 * trained.model.lm_head.out_features + 1)
+    found, in_pieces = gradients(trained, [apart()], 0, True)
+    assert_equal(found, reference.gradients(trained.objective, True))
+    assert in_pieces == pytest.approx(metrics, rel=1e-9, abs=1e-12)
+    assert float((trained.logprobs(batch) - scores).abs().max()) < 1e-12
 
 
 # ---------------------------------------------------------------- ranks

@@ -6,11 +6,13 @@ attention mask and the picture mask given from outside. So packed rows, shared p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.models.attention import CAUSAL
@@ -18,6 +20,8 @@ from stepladder.models.attention import NAME as ATTENTION
 from stepladder.models.renderer import Renderer
 
 Visual = tuple[Tensor, list[Tensor]]
+#: Logits that exist at a time, 512 MiB of float32: 883 tokens of Qwen3-VL's vocabulary.
+MOST_LOGITS = 1 << 27
 
 
 def hidden_states(
@@ -80,9 +84,31 @@ def token_logits(
     return logits if temperature == 1.0 else logits / temperature
 
 
-def token_logprobs(model: Qwen3VLForConditionalGeneration, states: Tensor, targets: Tensor, banned: Tensor | None = None) -> Tensor:
+def in_pieces(
+    model: Qwen3VLForConditionalGeneration, compute: Callable[..., tuple[Tensor, ...]], *rows: Tensor
+) -> tuple[Tensor, ...]:
+    """`compute(*rows)` for a function that makes logits on its way, row by row of `rows` [N, ...], and gives tensors [N, ...]
+    without them. Where the logits of all N would be more than MOST_LOGITS, it is called on pieces, one after the other, and again
+    in the backward pass, so that no more exist at any time."""
+    count, size = len(rows[0]), max(1, MOST_LOGITS // model.lm_head.out_features)
+    if count <= size:
+        return compute(*rows)
+    pieces = []
+    for start in range(0, count, size):
+        piece = [row[start : start + size] for row in rows]
+        pieces.append(checkpoint(compute, *piece, use_reentrant=False) if torch.is_grad_enabled() else compute(*piece))
+    return tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
+
+
+def token_logprobs(
+    model: Qwen3VLForConditionalGeneration, states: Tensor, targets: Tensor, banned: Tensor | None = None, temperature: float = 1.0
+) -> Tensor:
     """Log-probabilities float32[N] of `targets` int64[N] from hidden states float[N, hidden]; see `token_logits`."""
-    return -F.cross_entropy(token_logits(model, states, banned), targets, reduction="none")
+
+    def compute(states: Tensor, targets: Tensor) -> tuple[Tensor]:
+        return (-F.cross_entropy(token_logits(model, states, banned, temperature), targets, reduction="none"),)
+
+    return in_pieces(model, compute, states, targets)[0]
 
 
 def banned_ids(model: Qwen3VLForConditionalGeneration, renderer: Renderer) -> Tensor:

@@ -1,6 +1,9 @@
 """Data-parallel training on one machine: one single-threaded process a core, gradients summed over gloo.
 
 On two cores, two processes of one thread were quicker and steadier than one process of two threads.
+
+Ranks are forked, where the system can, by a server that has imported what all of them need and does nothing else: the first of a
+program starts it, and later ones are there at once.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +24,8 @@ import torch.multiprocessing as multiprocessing
 
 T = TypeVar("T")
 PR_SET_PDEATHSIG = 1
+#: What takes seconds to be imported, and every rank needs.
+_HEAVY = ("torch", "transformers.models.qwen3_vl.modeling_qwen3_vl")
 
 
 def run_ranks(function: Callable[..., None], ranks: int, *arguments: Any) -> None:
@@ -30,9 +36,9 @@ def run_ranks(function: Callable[..., None], ranks: int, *arguments: Any) -> Non
     threads, affinity = torch.get_num_threads(), _cores()
     with tempfile.TemporaryDirectory(prefix="stepladder-ranks-") as directory:
         rendezvous = str(Path(directory) / "rendezvous")
-        context = multiprocessing.get_context("spawn")
+        context = _context(function.__module__)
         others = [
-            context.Process(target=_join, args=(function, rank, ranks, rendezvous, arguments), daemon=True)
+            context.Process(target=_join, args=(dict(os.environ), function, rank, ranks, rendezvous, arguments), daemon=True)  # type: ignore[attr-defined]
             for rank in range(1, ranks)
         ]
         for process in others:
@@ -67,7 +73,26 @@ def agreed(value: T) -> T:
     return gather(value)[0]
 
 
-def _join(function: Callable[..., None], rank: int, world: int, rendezvous: str, arguments: tuple[Any, ...]) -> None:
+def _context(module: str) -> BaseContext:
+    """How ranks that call a function of `module` are started."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*_HEAVY, module])  # heeded by the first rank of a program, which starts the server
+    return context
+
+
+def _join(
+    environment: Mapping[str, str],
+    function: Callable[..., None],
+    rank: int,
+    world: int,
+    rendezvous: str,
+    arguments: tuple[Any, ...],
+) -> None:
+    # The server's own is that of when it began. It ends with the process that it serves, and its children then end with it.
+    os.environ.clear()
+    os.environ.update(environment)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is rank 0's business; it ends the others

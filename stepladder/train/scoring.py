@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
-from stepladder.models.forward import Visual, hidden_states, token_logits
+from stepladder.models.forward import Visual, hidden_states, token_logits, token_logprobs
 from stepladder.models.heads import ValueHead
 from stepladder.models.renderer import Renderer
 from stepladder.models.vision import encode_images
@@ -62,9 +62,8 @@ class Scorer:
         """float32[C] for the trained tokens of each sample."""
         scores: dict[int, FloatArray] = {}
         for start, batch, _, states in self._passes(samples):
-            logits = self._logits(self.model, states)
-            chosen = logits.log_softmax(-1).gather(-1, batch.targets[:, None])[:, 0]
-            scores |= _by_sample(start, batch, chosen)
+            banned = None if self.banned is None else self.banned.to(states.device)
+            scores |= _by_sample(start, batch, token_logprobs(self.model, states, batch.targets, banned, self.temperature))
         return [scores[number] for number in range(len(samples))]
 
     @torch.no_grad()

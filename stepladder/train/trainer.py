@@ -28,7 +28,7 @@ from stepladder.algos.objective import COUNTS, PolicyObjective, SampledTokens, p
 from stepladder.algos.ops import MAXIMA, entropy
 from stepladder.models.attention import NAME as ATTENTION
 from stepladder.models.attention import watch
-from stepladder.models.forward import Visual, hidden_states, token_logits, token_logprobs
+from stepladder.models.forward import Visual, hidden_states, in_pieces, token_logits, token_logprobs
 from stepladder.models.heads import PerceptionHead, ValueHead, VisualTargets
 from stepladder.models.lora import has_adapters, is_adapter, learned_state, load_learned
 from stepladder.models.vision import encode_images
@@ -232,24 +232,31 @@ class Trainer:
             if not any(counts[name] for name in COUNTS):
                 return losses | {"ce": self._imitation(batch, states) / max(counts["ce"], 1e-9)}, {}
         # In full precision: rounded logits would be taken for a change of the policy.
-        logits = token_logits(self.model, states.to(self.model.lm_head.weight.dtype), self.banned, self.temperature)
-        logprobs = logits.log_softmax(-1).gather(-1, batch.targets[:, None])[:, 0]
+        states = states.to(self.model.lm_head.weight.dtype)
+        logprobs, entropies = in_pieces(self.model, self._logprobs_and_entropies, states, batch.targets)
         if counts["ce"]:
             imitation = -(batch.field("w_ce") * logprobs).sum()
             if self.one_token is not None:
-                imitation = self._imitation(batch, states.to(self.model.lm_head.weight.dtype))
+                imitation = self._imitation(batch, states)
             losses["ce"] = imitation / counts["ce"]
         if self.objective is None:
             raise ValueError("the samples have policy-gradient weights; the trainer needs an objective for them")
-        with torch.set_grad_enabled(self.weights.entropy != 0):
-            entropies = entropy(logits)
         values = None if self.critic is None else critic_values(self.critic, batch, visual, states, self.autocast)
         sampled = self._sampled(micro_batch, logprobs, entropies, values)
         if batch.teacher is not None and counts["distill_tokens"]:
+            logits = token_logits(self.model, states, self.banned, self.temperature)
             divergence = teacher_divergence(logits, batch.teacher, batch.field("w_distill") != 0, self.objective)
             sampled.divergence = batch.by_reply(divergence)
         terms, metrics = policy_terms(self.objective, sampled, counts)
         return losses | terms, metrics
+
+    def _logprobs_and_entropies(self, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """(log-probabilities of targets int64[N], entropies in nats), float[N] each; entropies that are not rewarded have no
+        gradient."""
+        logits = token_logits(self.model, states, self.banned, self.temperature)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.weights.entropy != 0):
+            entropies = entropy(logits)
+        return logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0], entropies
 
     def _imitation(self, batch: Batch, states: Tensor) -> Tensor:
         """float[]: the sum of the imitation losses of a batch, each with its token's weight."""
@@ -289,8 +296,7 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             states = predicting_states(self.model, batch, self.encode(batch))
         states = states.to(self.model.lm_head.weight.dtype)
-        logits = token_logits(self.model, states, banned, self.temperature)
-        return logits.log_softmax(-1).gather(-1, batch.targets[:, None])[:, 0]
+        return token_logprobs(self.model, states, batch.targets, banned, self.temperature)
 
     @torch.no_grad()
     def most_probable(self, batch: Batch) -> Tensor:
