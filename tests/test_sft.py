@@ -264,6 +264,8 @@ def test_missing_demonstrations_and_unknown_settings_are_named(tmp_path: Path) -
         main(replace(TINY, demonstrations=tmp_path / "nothing"))
     with pytest.raises(ConfigError, match=r"cloning\.steps"):
         override(TINY, ["cloning.step=3"])
+    with pytest.raises(ConfigError, match=r"activation_checkpointing keeps no attention, .* say cloning_frozen.pointing=0"):
+        main(replace(SftConfig(), demonstrations=tmp_path, output=tmp_path / "sft", activation_checkpointing=True))
 
 
 def test_a_changed_setting_is_refused_in_an_old_directory(undisturbed: Path, demonstrations: Path) -> None:

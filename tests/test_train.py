@@ -126,6 +126,30 @@ def test_pointing_needs_an_attention_that_can_be_seen() -> None:
         Trainer(model_for(RENDERER), None, Schedule(10), weights=LossWeights(pointing=1.0))
 
 
+def test_activation_checkpointing_changes_no_gradient_and_keeps_less() -> None:
+    found, kept = [], []
+    for checkpointed in (False, True):
+        trained = trainer(activation_checkpointing=checkpointed)
+        trained.model.eval()  # as beside an engine
+        numbers = 0
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal numbers
+            numbers += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            found.append(gradients(trained, [SAMPLES[:2], SAMPLES[2:]]))
+        kept.append(numbers)
+        assert not trained.model.training
+    assert kept[1] < 0.6 * kept[0], "numbers that the backward pass finds"
+    assert found[0].keys() == found[1].keys()
+    for name, gradient in found[0].items():
+        assert float((gradient - found[1][name]).abs().max()) < 1e-12, name
+    with pytest.raises(ValueError, match="activation checkpointing does not keep"):
+        trainer(LossWeights(pointing=1.0), activation_checkpointing=True)
+
+
 def test_one_picture_is_encoded_once() -> None:
     batch = collate(SAMPLES, RENDERER, 400)
     assert len(batch.images) == 3

@@ -109,8 +109,9 @@ class PreferConfig:
     of pairs that are taken to be labelled the wrong way round (DPO and SimPO), `imitation` weighs the likelihood of the preferred
     reply beside a loss on pairs (`algos.preference_variants.with_imitation`). An update learns from `batch` pairs, or replies of
     KTO, over all `ranks`, in pieces of `micro_batch` replies; every pair comes up `epochs` times. Parameters whose names begin
-    with one of `train` learn; with `lora` adapters in their place. The learning rate rises over the first `warmup` updates and
-    falls over the last share `decay` of all. One start in ten is held back, whose pairs are scored every `score_every` updates."""
+    with one of `train` learn; with `lora` adapters in their place. `activation_checkpointing` is that of `train.trainer`. The
+    learning rate rises over the first `warmup` updates and falls over the last share `decay` of all. One start in ten is held
+    back, whose pairs are scored every `score_every` updates."""
 
     runs: tuple[Path, ...] = (Path("runs/rl"),)
     checkpoint: Path = Path("runs/rl/checkpoint")
@@ -140,6 +141,7 @@ class PreferConfig:
     bf16: bool = field(default_factory=bfloat16_is_fast)
     train: tuple[str, ...] = ("model.language_model",)
     lora: LoraSettings = field(default_factory=LoraSettings)
+    activation_checkpointing: bool = False
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-4, adam_lr=1e-4))
     warmup: int = 5
     decay: float = 0.3

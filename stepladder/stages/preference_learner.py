@@ -77,6 +77,7 @@ class PreferenceLearner:
             autocast=config.bf16,
             objective=PolicyObjective(kind="reinforce", aggregation="token-sum", correction=None),
             banned=banned,
+            activation_checkpointing=config.activation_checkpointing,
         )
         self.scorer = Scorer(self.model, self.renderer, 1.0, banned, config.bf16, chunk=config.micro_batch)
         # before any weight changes: what a state brings is loaded later

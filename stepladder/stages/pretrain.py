@@ -106,6 +106,7 @@ class PhaseTraining:
             trainable=config.train,
             autocast=config.bf16,
             contrast=learner.contrast,
+            activation_checkpointing=config.activation_checkpointing,
         )
         averaging = phase.averaging if isinstance(phase, AnnealingPhase) else Averaging()
         self.average = WeightAverage(averaging, phase.steps)

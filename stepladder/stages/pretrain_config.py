@@ -136,7 +136,8 @@ class PretrainConfig:
     is; a name that is not there is the generated corpus of that name. `options` are those of each, for files its columns
     (`stepladder.corpora.open_corpus`). `held_out` documents of each are never learned from, and their
     perplexity is measured every `score_every` updates; `needle` is the test before and after lengthening. Parameters whose names
-    begin with one of `train` learn, by `optimizer`, whose `lr` is that of each phase."""
+    begin with one of `train` learn, by `optimizer`, whose `lr` is that of each phase. `activation_checkpointing` is that of
+    `train.trainer`."""
 
     output: Path = Path("runs/pretrain")
     checkpoint: Path | None = None
@@ -144,6 +145,7 @@ class PretrainConfig:
     seed: int = 0
     ranks: int = 2
     bf16: bool = field(default_factory=bfloat16_is_fast)
+    activation_checkpointing: bool = False
     save_every: int = 100
     score_every: int = 100
     held_out: int = 48

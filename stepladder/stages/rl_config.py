@@ -49,8 +49,9 @@ class RlConfig:
     train together.
 
     Parameters whose names begin with one of `train` learn, with `lora` adapters in their place, in pieces of `micro_batch`
-    samples. The learning rate rises over the first `warmup` updates and falls over the last share `decay` of all, whose number
-    then cannot change any more. `teacher` is a checkpoint, for algorithms that want one.
+    samples, which take less memory and more time with `activation_checkpointing` (`train.trainer`). The learning rate rises over
+    the first `warmup` updates and falls over the last share `decay` of all, whose number then cannot change any more. `teacher` is
+    a checkpoint, for algorithms that want one.
 
     Every `evaluate_every` updates `validation` episodes of each task are played greedily, on training seeds that are kept apart
     for it; `export` says whether the best weights become the checkpoint or the last ones, which few episodes of validation cannot
@@ -93,6 +94,7 @@ class RlConfig:
     pool: PoolSettings = field(default_factory=PoolSettings)
     train: tuple[str, ...] = ("model.language_model",)
     lora: LoraSettings = field(default_factory=LoraSettings)
+    activation_checkpointing: bool = False
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, adam_lr=3e-4))
     warmup: int = 5
     decay: float = 0.0

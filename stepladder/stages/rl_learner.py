@@ -66,6 +66,7 @@ class Learner:
             critic=critic,
             temperature=config.temperature,
             banned=banned,
+            activation_checkpointing=config.activation_checkpointing,
         )
         self._scorers: dict[str, Scorer] = {}
         #: The explained variance of the critic's answers in every update so far.

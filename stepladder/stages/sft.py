@@ -87,8 +87,9 @@ class SftConfig:
     these three, whose sum is 1; tasks are drawn by `weights` (1 where not named); `ignore_above` pixels at the top of a page are
     an instruction area whose words are not listed; a share `thought_dropout` of the demonstrated steps is learned without its
     thought, as `bare` is asked and answers; `optimizer` is that of all phases, with the rate of each; with `lora` adapters learn in
-    the place of the weights (`models.lora`); `shard` divides the language model among the ranks (`train.shard`); `track` names
-    trackers of the measurements (`stepladder.tracking`)."""
+    the place of the weights (`models.lora`); `shard` divides the language model among the ranks (`train.shard`);
+    `activation_checkpointing` takes less memory and more time (`train.trainer`); `track` names trackers of the measurements
+    (`stepladder.tracking`)."""
 
     demonstrations: Path = Path("runs/collect")
     output: Path = Path("runs/sft")
@@ -109,6 +110,7 @@ class SftConfig:
     agent: AgentOptions = field(default_factory=AgentOptions)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     lora: LoraSettings = field(default_factory=LoraSettings)
+    activation_checkpointing: bool = False
     shard: bool = False
     model: SmallModel = field(default_factory=SmallModel)
     copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=180, batch=96, lr=3e-3, goal=0.98, score_every=45))
@@ -166,6 +168,7 @@ def main(config: SftConfig, show: bool = True) -> Path:
     _check_thoughts(config)
     config.lora.check()
     _check_shard(config)
+    _check_activations(config)
     for name in TRAINED_PARTS:
         phase: PhaseConfig = getattr(config, name)
         if phase.one_token is not None:
@@ -202,6 +205,14 @@ def _check_shard(config: SftConfig) -> None:
                 f"shard: {name} compares pictures with all word embeddings, of which a rank has a part; say {name}.steps=0 and "
                 "train in copying and cloning_frozen"
             )
+
+
+def _check_activations(config: SftConfig) -> None:
+    pointing = [name for name in TRAINED_PARTS if getattr(config, name).steps and getattr(config, name).pointing]
+    if config.activation_checkpointing and pointing:
+        raise ConfigError(
+            f"activation_checkpointing keeps no attention, which {pointing[0]}.pointing learns from; say {pointing[0]}.pointing=0"
+        )
 
 
 def _train(rank: int, world: int, config: SftConfig, show: bool) -> None:
@@ -262,6 +273,7 @@ def _trainer(name: PhaseName, phase: PhaseConfig, learner: Learner, config: SftC
         one_token=phase.one_token,
         seed=config.seed,
         sharded=learner.sharded,
+        activation_checkpointing=config.activation_checkpointing,
     )
 
 

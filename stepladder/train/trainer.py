@@ -11,8 +11,8 @@ and accumulation nor on the number of ranks (law 5). The counts are known before
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -114,6 +114,8 @@ class Trainer:
     `temperature` and `banned` int64[K] are those of sampling: log-probabilities of sampled tokens are of that distribution.
     With `one_token` the imitation loss is that of `train.one_token`, whose draws follow from `seed`. `sharded` is what
     `train.shard.shard` gave for a model whose weights are divided among the ranks; then all ranks must call every method alike.
+    With `activation_checkpointing` an update keeps what enters each layer, and computes the rest again in the backward pass; it
+    cannot see attention then, which the pointing loss needs.
     """
 
     model: Qwen3VLForConditionalGeneration
@@ -131,6 +133,7 @@ class Trainer:
     one_token: OneTokenRollout | None = None
     seed: int = 0
     sharded: Pass | None = None
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
@@ -146,6 +149,10 @@ class Trainer:
             raise ValueError(f"nothing to train: no parameter name starts with any of {', '.join(self.trainable)}")
         if self.weights.pointing and self.model.model.language_model.config._attn_implementation != ATTENTION:
             raise ValueError("the pointing loss sees the attention of models alone that `use_attention` was called on")
+        if self.activation_checkpointing:
+            if self.weights.pointing:
+                raise ValueError("the pointing loss needs the attention that activation checkpointing does not keep")
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
         self._learning = learning
         self.optimizers = build_optimizers(learning, self.optimizer)
 
@@ -165,10 +172,11 @@ class Trainer:
             parameter.grad = None
         sums: dict[str, float] = {}
         for micro_batch in micro_batches:
-            losses, metrics = self._pass(partial(self._forward, micro_batch, counts))
-            loss = sum((self.weights.of(name) * value for name, value in losses.items()), torch.zeros(()))
-            if loss.requires_grad:
-                loss.backward()
+            with self._layers_checkpointed():
+                losses, metrics = self._pass(partial(self._forward, micro_batch, counts))
+                loss = sum((self.weights.of(name) * value for name, value in losses.items()), torch.zeros(()))
+                if loss.requires_grad:
+                    loss.backward()
             for name, value in (losses | metrics).items():
                 sums[name] = _joined(name, [sums.get(name, 0.0), float(value.detach())])
         for _ in range(more):
@@ -190,6 +198,17 @@ class Trainer:
         frozen = not any(name.startswith("model.visual") for name, _ in self._learning)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             return encode_images(self.model, batch.pixel_values, batch.grid)
+
+    @contextmanager
+    def _layers_checkpointed(self) -> Iterator[None]:
+        """Transformers' layers do it in training mode, in which they ignore a cache: an engine with the same weights must not be
+        in it."""
+        before = self.model.training
+        self.model.train(before or self.activation_checkpointing)
+        try:
+            yield
+        finally:
+            self.model.train(before)
 
     def _pass(self, compute: Callable[[], T]) -> T:
         """What `compute` gives; all that calls the model goes through here."""
