@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -437,11 +435,10 @@ def command(line: str, folder: Path) -> str:
     """What a command line of the documentation prints."""
     words = shlex.split(line)
     assert words[0] == "stepladder"
-    code = "import sys; from stepladder.cli import main; main()"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code, *words[1:]], cwd=folder, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, f"{line}: {done.stderr}"
-    return done.stdout
+    with contextlib.chdir(folder):
+        done = CliRunner().invoke(cli.app, words[1:], catch_exceptions=False)
+    assert done.exit_code == 0, f"{line}: {done.output}"
+    return done.output
 
 
 def test_commands_of_the_documentation(tmp_path: Path) -> None:

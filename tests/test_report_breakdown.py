@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -55,6 +56,7 @@ def skilled(place: int, task: Task, seed: int, trial: int) -> bool | None:
     return not is_infeasible(task) and (place * 7 + seed * 5 + trial * 3) % 10 < 6
 
 
+@functools.cache
 def report(trials: int = 1) -> Report:
     return Report(
         title="An agent on four applications",

@@ -8,14 +8,15 @@ program starts it, and later ones are there at once.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 import torch
@@ -23,7 +24,6 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
 T = TypeVar("T")
-PR_SET_PDEATHSIG = 1
 #: What takes seconds to be imported, and every rank needs.
 _HEAVY = ("torch", "transformers.models.qwen3_vl.modeling_qwen3_vl")
 
@@ -90,13 +90,19 @@ def _join(
     rendezvous: str,
     arguments: tuple[Any, ...],
 ) -> None:
-    # The server's own is that of when it began. It ends with the process that it serves, and its children then end with it.
-    os.environ.clear()
+    os.environ.clear()  # the server's are those of when it began
     os.environ.update(environment)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    Thread(target=_end_with_the_first, name="stepladder-rank-0", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is rank 0's business; it ends the others
     _in_rank(function, rank, world, rendezvous, arguments)
+
+
+def _end_with_the_first() -> None:
+    """Wait until rank 0 is gone, however it went. A server ends when all that it has forked have."""
+    first = multiprocessing.parent_process()
+    if first is not None:
+        wait([first.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _in_rank(function: Callable[..., None], rank: int, world: int, rendezvous: str, arguments: tuple[Any, ...]) -> None:
