@@ -569,7 +569,7 @@ def test_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path, form: s
         main(ConvertConfig(source, out / name, write=form, agent="qwen_vl"))
         main(ConvertConfig(out / name, out / "back", read=reader, agent="qwen_vl"))
 
-    few, more = 100, 700
+    few, more = 50, 350
     sources = [many(tmp_path / f"{turn}", count) for turn, count in enumerate((2, few, more))]  # the first one only warms up
     peaks = [peak_of(convert(source, tmp_path / f"out{turn}")) for turn, source in enumerate(sources)]
     assert peaks[2] - peaks[1] < (more - few) * 1500, peaks
