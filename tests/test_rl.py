@@ -282,7 +282,7 @@ def test_groups_without_signal_are_played_again_and_all_are_counted(undisturbed:
     assert sum(record["replayed"] for record in figures(undisturbed)) > 0
 
 
-@pytest.mark.parametrize("known", [1, 9])
+@pytest.mark.parametrize("known", [1, pytest.param(9, marks=pytest.mark.learning)])
 def test_a_probed_run_goes_on_with_the_episodes_that_it_has(start: Path, tmp_path: Path, known: int) -> None:
     """Killed while it probed, and later: nothing is played twice, and the groups are those of a run that was not."""
     config = replace(SIDES, checkpoint=start, groups=8, rounds=1, seeds=20, probe=2, expand=False, validation=0, environments=1)
@@ -403,10 +403,10 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(
 @pytest.mark.parametrize(
     "algorithm",
     [
-        Ppo(critic_warmup=1),
+        pytest.param(Ppo(critic_warmup=1), marks=pytest.mark.learning),
         Grpo(),
         Ppo(critic="separate", level="step", critic_warmup=2, critic_settled=0.1),
-        Sdpo(feedback=("screenshot",), top_k=10, policy_gradient=0.5),
+        pytest.param(Sdpo(feedback=("screenshot",), top_k=10, policy_gradient=0.5), marks=pytest.mark.learning),
     ],
     ids=["ppo", "several screenshots", "a critic of its own", "self-distillation"],
 )

@@ -191,6 +191,7 @@ def test_two_ranks_learn_from_the_same_updates(demonstrations: Path, tmp_path: P
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+@pytest.mark.learning
 def test_accumulation_changes_no_loss(demonstrations: Path, tmp_path: Path) -> None:
     losses = []
     for pieces in (1, 3):
@@ -202,6 +203,7 @@ def test_accumulation_changes_no_loss(demonstrations: Path, tmp_path: Path) -> N
     assert losses[0] == pytest.approx(losses[1], rel=5e-3)
 
 
+@pytest.mark.learning
 def test_the_order_of_collection_changes_no_weight(demonstrations: Path, undisturbed: Path, tmp_path: Path) -> None:
     turned = tmp_path / "collect"
     shutil.copytree(demonstrations, turned, ignore=shutil.ignore_patterns("*.index", "*.lock"))
