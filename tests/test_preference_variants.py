@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +71,22 @@ def trainer(kind: type, **settings: Any) -> Any:
     return made
 
 
+def dpo_trainer(losses: Mapping[str, float]) -> Any:
+    """TRL's, of these losses with their weights."""
+    return trainer(
+        DPOTrainer,
+        model=SimpleNamespace(training=True),
+        beta=0.3,
+        loss_types=list(losses),
+        loss_weights=list(losses.values()),
+        ld_alpha=None,
+        f_divergence_type="reverse_kl",
+        label_smoothing=0.0,
+        use_weighting=False,
+        precompute_ref_logps=True,
+    )
+
+
 def drawn(rows: int, seed: int) -> tuple[Tensor, Tensor]:
     """Log-probabilities float64[rows, WIDTH] of replies of different lengths, 0 after their end, and their mask."""
     generator = torch.Generator().manual_seed(seed)
@@ -97,18 +114,7 @@ def test_losses_on_pairs_are_those_of_dpo_trainer(kind: str, seed: int) -> None:
     (said, mask), (before, _) = drawn(8, seed), drawn(8, seed + 100)
     before = before * mask
     said.requires_grad_()
-    theirs = trainer(
-        DPOTrainer,
-        model=SimpleNamespace(training=True),
-        beta=0.3,
-        loss_types=[kind],
-        loss_weights=[1.0],
-        ld_alpha=None,
-        f_divergence_type="reverse_kl",
-        label_smoothing=0.0,
-        use_weighting=False,
-        precompute_ref_logps=True,
-    )
+    theirs = dpo_trainer({kind: 1.0})
     good, bad = before.sum(1).chunk(2)
     batch = {**inputs(mask), "ref_chosen_logps": good, "ref_rejected_logps": bad}
     expected = theirs._compute_loss(Said(said), batch, False)
@@ -137,18 +143,7 @@ def test_imitation_beside_dpo_is_that_of_dpo_trainer() -> None:
     (said, mask), (before, _) = drawn(8, 6), drawn(8, 106)
     mask[:4] = True
     said, before = said.requires_grad_(), before * mask
-    theirs = trainer(
-        DPOTrainer,
-        model=SimpleNamespace(training=True),
-        beta=0.3,
-        loss_types=["sigmoid", "sft"],
-        loss_weights=[1.0, 0.4],
-        ld_alpha=None,
-        f_divergence_type="reverse_kl",
-        label_smoothing=0.0,
-        use_weighting=False,
-        precompute_ref_logps=True,
-    )
+    theirs = dpo_trainer({"sigmoid": 1.0, "sft": 0.4})
     good, bad = before.sum(1).chunk(2)
     batch = {**inputs(mask), "ref_chosen_logps": good, "ref_rejected_logps": bad}
     expected = theirs._compute_loss(Said(said), batch, False)
@@ -255,7 +250,7 @@ def test_advantages_of_a_variant_are_its_slopes() -> None:
         (lambda x: simpo_loss(x, x, x.abs(), x[:1]), r"rejected_lengths has shape \(1,\); it must be \(2,\)"),
         (lambda x: simpo_loss(x, x, x.abs(), x.abs(), gamma=-1.0), "gamma is -1.0; it must be at least 0"),
         (lambda x: with_imitation(dpo_loss, x.abs(), -1.0), "weight is -1.0; it must be at least 0"),
-        (lambda x: with_imitation(dpo_loss, x * 0), "chosen_lengths has 0 in it"),
+        (lambda x: with_imitation(dpo_loss, x.abs() * 0), "chosen_lengths has 0 in it"),
         (lambda x: dpo_loss(x, x, x, x, curve="flat"), "curve is 'flat'; it must be one of sigmoid, hinge"),
         (lambda x: kto_loss(x, x, x[:1] > 0, 0.0), r"good has shape \(1,\)"),
         (lambda x: kto_loss(x, x, x > 0, -1.0), "divergence is -1.0; it must be at least 0"),
