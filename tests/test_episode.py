@@ -25,7 +25,7 @@ from stepladder.rollout.demonstrate import empty_place, run_demonstration
 from stepladder.rollout.episode import run_episode
 from stepladder.rollout.group import EpisodeJob, group_jobs, play_many, run_many
 from stepladder.rollout.opening import open_environments
-from stepladder.types import Action, Completion, ImageRef, Limits, Message, Prompt, Sampling, Task, Trajectory
+from stepladder.types import Action, Completion, ImageRef, Limits, Message, Observation, Prompt, Sampling, Task, Trajectory
 
 TASK = Task("fake", "", "fakes:FakeEnvironment", max_steps=5)
 QUICK = Limits(step_deadline=0.05)
@@ -319,8 +319,18 @@ def test_random_clicks_and_words() -> None:
     assert words == {"Type", "hello", "now"}
     with pytest.raises(ValueError, match="typing"):
         RandomPolicy(agent, typing=2)
-    with pytest.raises(ValueError, match="holds none"):
-        asyncio.run(RandomPolicy(agent).generate((Message("user", ("hi",)),), Sampling()))
+
+
+def test_random_answers_where_nothing_is_shown() -> None:
+    agent = policy_class("stepladder.agents.qwen_vl:QwenVLAgent")(system="none")
+
+    def said(text: str, seed: int) -> tuple[str, str]:
+        _, completion = asyncio.run(RandomPolicy(agent).generate((Message("user", (text,)),), Sampling(seed=seed)))
+        action = agent.parse(completion.text, Observation(text=text))[1]
+        return action.kind, action.text
+
+    assert {said("15 + 80?", seed) for seed in range(50)} == {("done", "15"), ("done", "+"), ("done", "80")}
+    assert said("", 0) == ("done", "")
 
 
 def test_a_demonstration() -> None:

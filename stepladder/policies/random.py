@@ -15,7 +15,8 @@ _WORD = re.compile(r"[^\s\"'“”.,:;!?()\[\]]+")
 class RandomPolicy:
     """Clicks anywhere with equal probability, in the dialect of `agent`.
 
-    With probability `typing` it types a word of the text it was shown instead. The choice depends on `Sampling.seed` alone when
+    With probability `typing` it types a word of the text it was shown instead. Where no picture is shown there is nothing to click
+    on, and it answers with one of these words. The choice depends on `Sampling.seed` alone when
     that is set, otherwise on a generator that starts from `seed`. Raises ValueError when `typing` is no probability.
     """
 
@@ -30,13 +31,12 @@ class RandomPolicy:
         self._generator = random.Random(seed)
 
     async def generate(self, messages: tuple[Message, ...], sampling: Sampling) -> tuple[Prompt, Completion]:
-        """Raises ValueError when no picture is shown."""
         generator = self._generator if sampling.seed is None else random.Random(sampling.seed)
         observation = last_observation(messages)
-        if observation.screenshot is None:
-            raise ValueError("RandomPolicy clicks on screenshots, and the prompt holds none")
         words = _WORD.findall(next((message.text for message in messages if message.role == "user"), ""))
-        if words and generator.random() < self._typing:
+        if observation.screenshot is None:
+            action = Action("done", text=generator.choice(words) if words else "")
+        elif words and generator.random() < self._typing:
             action = Action("type", text=generator.choice(words))
         else:
             x = generator.uniform(0, observation.screenshot.width - 1)
