@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.checkpoint import checkpoint
 from transformers import Qwen3VLForConditionalGeneration
 
@@ -89,9 +90,10 @@ def in_pieces(
 ) -> tuple[Tensor, ...]:
     """`compute(*rows)` for a function that makes logits on its way, row by row of `rows` [N, ...], and gives tensors [N, ...]
     without them. Where the logits of all N would be more than MOST_LOGITS, it is called on pieces, one after the other, and again
-    in the backward pass, so that no more exist at any time."""
+    in the backward pass, so that no more exist at any time. An output layer that is divided among ranks is called once all the
+    same: ranks with more tokens and with fewer would otherwise wait for each other."""
     count, size = len(rows[0]), max(1, MOST_LOGITS // model.lm_head.out_features)
-    if count <= size:
+    if count <= size or isinstance(model.lm_head, FSDPModule):
         return compute(*rows)
     pieces = []
     for start in range(0, count, size):

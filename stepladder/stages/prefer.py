@@ -45,7 +45,7 @@ from stepladder.stages.preference_pairs import TooFewPairs, episodes_of, write_p
 from stepladder.tasks import load_tasks, task_set_hash
 from stepladder.train.parallel import run_ranks
 
-MAY_CHANGE = ("output", "save_every", "track", *FREE_CALLS)
+MAY_CHANGE = ("output", "save_every", "track", "activation_checkpointing", *FREE_CALLS)
 #: Of a run in rounds: how many there are changes how far it goes and not what a round comes to.
 ROUNDS_MAY_CHANGE = (*MAY_CHANGE, "rounds", "play.environments", "play.pool")
 

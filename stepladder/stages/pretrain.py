@@ -42,7 +42,7 @@ from stepladder.train.perplexity import perplexities
 from stepladder.train.scoring import Scorer
 from stepladder.train.trainer import LossWeights, save_state
 
-MAY_CHANGE = ("output", "track", "save_every")
+MAY_CHANGE = ("output", "track", "save_every", "activation_checkpointing")
 
 
 def main(config: PretrainConfig, show: bool = True) -> Path:

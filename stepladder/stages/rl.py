@@ -69,7 +69,10 @@ from stepladder.train.trainer import save_state
 from stepladder.types import Group, Limits, Sampling, Task
 
 #: Settings that change how a run is done and not what comes out of it; so does `updates` where the learning rate does not decay.
-MAY_CHANGE = ("output", "save_every", "environments", "pool", "max_seconds", "track", "alarms", *FREE_CALLS)
+MAY_CHANGE = (
+    *("output", "save_every", "environments", "pool", "max_seconds", "track", "alarms", "activation_checkpointing"),
+    *FREE_CALLS,
+)
 
 
 @dataclass

@@ -146,6 +146,8 @@ class SftConfig:
         """The agent of steps whose thought is dropped. Where nothing is asked of the one that thinks, the prompt asks for the
         action alone (`agent.level=action`); where a thought is asked for, nothing is, and the call alone is answered, as by a
         model that has not learned thoughts yet."""
+        if self.agent.level == "action":
+            return self.agent
         if self.agent.level == "trained":
             return replace(self.agent, level="action")
         return replace(self.agent, level="trained", thought="none")
@@ -246,7 +248,7 @@ def _open_run(config: SftConfig) -> Run:
         config.output,
         config,
         seeds={"training": config.seed},
-        may_change=("output", "track"),
+        may_change=("output", "track", "activation_checkpointing"),
         trackers=config.track,
         defaults=SftConfig(),
     )

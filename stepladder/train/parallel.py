@@ -2,7 +2,7 @@
 
 On two cores, two processes of one thread were quicker and steadier than one process of two threads.
 
-Ranks are forked, where the system can, by a server that has imported what all of them need and does nothing else: the first of a
+Ranks are forked, on Linux, by a server that has imported what all of them need and does nothing else: the first of a
 program starts it, and later ones are there at once.
 """
 
@@ -75,10 +75,11 @@ def agreed(value: T) -> T:
 
 def _context(module: str) -> BaseContext:
     """How ranks that call a function of `module` are started."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    if sys.platform != "linux":  # elsewhere a process that has loaded the system's libraries may not be forked
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*_HEAVY, module])  # heeded by the first rank of a program, which starts the server
+    # Heeded by the first rank of a program, which starts the server; a program's own main file is not to run there.
+    context.set_forkserver_preload([*_HEAVY, *(name for name in [module] if name != "__main__")])
     return context
 
 

@@ -203,8 +203,11 @@ class Trainer:
     def _layers_checkpointed(self) -> Iterator[None]:
         """Transformers' layers do it in training mode, in which they ignore a cache: an engine with the same weights must not be
         in it."""
+        if not self.activation_checkpointing:
+            yield
+            return
         before = self.model.training
-        self.model.train(before or self.activation_checkpointing)
+        self.model.train()
         try:
             yield
         finally:
