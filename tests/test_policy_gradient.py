@@ -23,7 +23,7 @@ from stepladder.algos.objective import PolicyObjective
 from stepladder.images import ImageStore
 from stepladder.models import forward
 from stepladder.models.forward import banned_ids, hidden_states
-from stepladder.models.heads import ValueHead
+from stepladder.models.heads import ValueHead, own_trunk
 from stepladder.models.vision import encode_images
 from stepladder.train.batch import Batch, collate
 from stepladder.train.optimizer import OptimizerConfig, Schedule
@@ -369,6 +369,42 @@ def test_gradients_and_scores_do_not_depend_on_how_many_logits_there_are_at_a_ti
     assert_equal(found, reference.gradients(trained.objective, True))
     assert in_pieces == pytest.approx(metrics, rel=1e-9, abs=1e-12)
     assert float((trained.logprobs(batch) - scores).abs().max()) < 1e-12
+
+
+def test_activation_checkpointing_changes_no_gradient_of_a_critic_with_a_trunk_of_its_own() -> None:
+    found, kept = [], []
+    for checkpointed in (False, True):
+        model = policy()
+        torch.manual_seed(2)
+        critic = ValueHead(48, width=8, trunk=own_trunk(model)).double()
+        torch.nn.init.normal_(critic.outer.weight)
+        trained = Trainer(
+            model,
+            None,
+            Schedule(10, warmup=1),
+            OptimizerConfig(max_grad_norm=1e9, lr=0.0, adam_lr=0.0),
+            WEIGHTS,
+            trainable=("model.language_model", "critic"),
+            autocast=False,
+            objective=objective("ppo", "token-mean"),
+            critic=critic,
+            temperature=TEMPERATURE,
+            banned=banned_ids(model, RENDERER),
+            activation_checkpointing=checkpointed,
+        )
+        numbers = 0
+
+        def keep(tensor: Tensor) -> Tensor:
+            nonlocal numbers
+            numbers += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            found.append(gradients(trained, [apart()], 0, False)[0])
+        kept.append(numbers)
+    assert any(name.startswith("critic.trunk") for name in found[0])
+    assert kept[1] < 0.6 * kept[0]
+    assert_equal(found[1], found[0])
 
 
 # ---------------------------------------------------------------- ranks

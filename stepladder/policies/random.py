@@ -16,8 +16,8 @@ class RandomPolicy:
     """Clicks anywhere with equal probability, in the dialect of `agent`.
 
     With probability `typing` it types a word of the text it was shown instead. Where no picture is shown there is nothing to click
-    on, and it answers with one of these words. The choice depends on `Sampling.seed` alone when
-    that is set, otherwise on a generator that starts from `seed`. Raises ValueError when `typing` is no probability.
+    on, and it answers with one of these words. The choice depends on `Sampling.seed` alone when that is set, otherwise on a
+    generator that starts from `seed`. Raises ValueError when `typing` is no probability.
     """
 
     name = "random"

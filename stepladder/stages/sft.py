@@ -210,10 +210,10 @@ def _check_shard(config: SftConfig) -> None:
 
 
 def _check_activations(config: SftConfig) -> None:
-    pointing = [name for name in TRAINED_PARTS if getattr(config, name).steps and getattr(config, name).pointing]
+    pointing = [f"{name}.pointing=0" for name in TRAINED_PARTS if getattr(config, name).steps and getattr(config, name).pointing]
     if config.activation_checkpointing and pointing:
         raise ConfigError(
-            f"activation_checkpointing keeps no attention, which {pointing[0]}.pointing learns from; say {pointing[0]}.pointing=0"
+            f"activation_checkpointing keeps no attention, which the pointing loss learns from; say {', '.join(pointing)}"
         )
 
 

@@ -41,16 +41,16 @@ def run_ranks(function: Callable[..., None], ranks: int, *arguments: Any) -> Non
             context.Process(target=_join, args=(dict(os.environ), function, rank, ranks, rendezvous, arguments), daemon=True)  # type: ignore[attr-defined]
             for rank in range(1, ranks)
         ]
-        for process in others:
-            process.start()
         try:
+            for process in others:
+                process.start()
             _in_rank(function, 0, ranks, rendezvous, arguments)
             for process in others:
                 process.join()
         finally:
             torch.set_num_threads(threads)
             _stay_on(affinity)
-            for process in others:
+            for process in (one for one in others if one.pid is not None):
                 if process.is_alive():
                     process.terminate()
                 process.join()

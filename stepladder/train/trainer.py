@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -152,7 +152,8 @@ class Trainer:
         if self.activation_checkpointing:
             if self.weights.pointing:
                 raise ValueError("the pointing loss needs the attention that activation checkpointing does not keep")
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            for module in self._trunks():
+                module.gradient_checkpointing_enable({"use_reentrant": False})
         self._learning = learning
         self.optimizers = build_optimizers(learning, self.optimizer)
 
@@ -206,12 +207,19 @@ class Trainer:
         if not self.activation_checkpointing:
             yield
             return
-        before = self.model.training
-        self.model.train()
+        before = [(module, module.training) for module in self._trunks()]
+        for module, _ in before:
+            module.train()
         try:
             yield
         finally:
-            self.model.train(before)
+            for module, mode in before:
+                module.train(mode)
+
+    def _trunks(self) -> list[Qwen3VLForConditionalGeneration]:
+        """The policy's model, and the critic's where it has one of its own."""
+        trunk = None if self.critic is None else self.critic.trunk
+        return [self.model, *([cast(Qwen3VLForConditionalGeneration, trunk)] if trunk is not None else [])]
 
     def _pass(self, compute: Callable[[], T]) -> T:
         """What `compute` gives; all that calls the model goes through here."""
