@@ -14,6 +14,7 @@ from careless import KINDS, SEEDS, imitate
 from killing import killed_at
 from safetensors.torch import load_file
 from test_rl import SIDES, checkpoint, click_anywhere
+from trainers import first_trainer
 from typer.testing import CliRunner
 
 from stepladder import cli
@@ -221,3 +222,10 @@ def test_pairs_from_forks_teach_a_careless_policy(seed: int, careless: Path, tmp
     assert before.sampled.rate < 0.4
     assert after.sampled.rate is not None
     assert after.sampled.rate > before.sampled.rate + 0.2
+
+
+def test_activation_checkpointing_reaches_the_trainer(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for wanted in (False, True):
+        config = settings(run, tmp_path / str(wanted), activation_checkpointing=wanted)
+        made = first_trainer(monkeypatch, lambda config=config: stage.main(config, show=False))
+        assert made.activation_checkpointing == wanted

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from small_models import model_for, renderer
 from torch import Tensor
+from trainers import first_trainer
 
 from stepladder.config import ConfigError, override
 from stepladder.corpora.conditioning import Conditioning
@@ -363,3 +364,10 @@ def test_no_average_is_kept_where_none_is_wanted_and_whole_numbers_must_agree() 
         mean.add({"a": torch.ones(2), "count": torch.tensor(4)}, 0.5)
     with pytest.raises(ConfigError, match="an average of 0 snapshots"):
         Averaging("last", count=0)
+
+
+def test_activation_checkpointing_reaches_the_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for wanted in (False, True):
+        config = replace(TINY, output=tmp_path / str(wanted), activation_checkpointing=wanted)
+        made = first_trainer(monkeypatch, lambda config=config: main(config, show=False))
+        assert made.activation_checkpointing == wanted

@@ -23,6 +23,7 @@ from adapters import changed_layers
 from fakes import FakeEnvironment
 from safetensors.torch import load_file
 from torch import Tensor
+from trainers import first_trainer
 from typer.testing import CliRunner
 
 from stepladder import cli
@@ -672,3 +673,10 @@ def test_a_run_is_started_on_the_command_line(start: Path, tmp_path: Path) -> No
     assert code == 0, output
     assert f"checkpoint: {tmp_path / 'rl' / 'checkpoint'}" in output
     assert json.loads((tmp_path / "rl" / "config.json").read_text())["algorithm"] == "rloo"
+
+
+def test_activation_checkpointing_reaches_the_trainer(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for wanted in (False, True):
+        config = replace(SIDES, checkpoint=start, algo=Grpo(), activation_checkpointing=wanted)
+        made = first_trainer(monkeypatch, lambda config=config: Learner(config, AgentOptions().build(), ImageStore(tmp_path)))
+        assert made.activation_checkpointing == wanted

@@ -17,6 +17,7 @@ import pytest
 import torch
 from adapters import changed_layers
 from safetensors.torch import load_file
+from trainers import first_trainer
 
 from stepladder.config import ConfigError, override
 from stepladder.data.regions import RegionStore
@@ -311,3 +312,12 @@ def test_behaviour_cloning_learns_to_dismiss_dialogs(tmp_path: Path) -> None:
     assert rates[1] is not None
     assert rates[0] < 0.05
     assert rates[1] > 0.2
+
+
+def test_activation_checkpointing_reaches_the_trainer(
+    demonstrations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for wanted in (False, True):
+        config = replace(TINY, demonstrations=demonstrations, output=tmp_path / str(wanted), activation_checkpointing=wanted)
+        made = first_trainer(monkeypatch, lambda config=config: main(config, show=False))
+        assert made.activation_checkpointing == wanted
