@@ -30,6 +30,7 @@ from stepladder.run import read_metrics
 from stepladder.seeds import validation_seeds
 from stepladder.stages import rl, tell
 from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.episode_player import EpisodePlayer
 from stepladder.stages.measure import Playing, measure
 from stepladder.stages.player import Player
 from stepladder.stages.rl_config import RlConfig
@@ -185,17 +186,17 @@ def played(tmp_path: Path, behaviour: str) -> list[Trajectory]:
 
     async def play() -> list[Trajectory]:
         with TrajectoryStore(tmp_path / "episodes.jsonl", "a") as store:
-            player = Player(
+            episodes = EpisodePlayer(
                 LocalPolicy(engine),
                 AnyShelf(),
                 ImageStore(tmp_path / "images"),
-                store,
-                sampling=Sampling(max_tokens=3),
-                limits=Limits(),
+                Limits(),
                 environments=2,
                 options={},
                 aware=PolicyAware(tmp_path / "rules.md", 0.5, behaviour),  # type: ignore[arg-type]
+                render=RENDER.render,
             )
+            player = Player(episodes, store, Sampling(max_tokens=3))
             try:
                 task = OfficeEnvironment.tasks()[0]
                 return (await player.groups([EpisodeJob(task, 0, "g", index) for index in range(4)], seed=1))[0]

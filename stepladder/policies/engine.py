@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -15,6 +16,7 @@ from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.interfaces import ContextFull
+from stepladder.models.lora import load_learned
 from stepladder.models.renderer import Renderer
 from stepladder.policies.decoder import Decoder, OnToken, Reply, new_reply
 from stepladder.types import Completion, Prompt, Sampling
@@ -65,6 +67,8 @@ class Engine:
         self.model = model.eval()
         self.renderer = renderer
         self.version = version
+        #: Seconds in which it computed, and tokens that it has sampled, so far.
+        self.busy_seconds, self.sampled_tokens = 0.0, 0
         largest = int(model.config.text_config.max_position_embeddings)
         self.context = min(context or largest, largest)
         self._decoder = decode(model, renderer, **decoder)
@@ -104,7 +108,8 @@ class Engine:
     async def update_weights(
         self, weights: Mapping[str, Tensor] | None, version: int, in_progress: Literal["finish", "continue"] = "finish"
     ) -> None:
-        """Load `weights` (None: the model was changed in place, while the engine was idle) and go on as `version`.
+        """Load `weights`, all of them or the adapters alone (None: the model was changed in place, while the engine was idle), and
+        go on as `version`.
 
         Replies in progress are finished first, or, with "continue", go on between two tokens with the new weights and the keys
         and values that they have (as in PipelineRL, arXiv 2509.19128). Such a reply records the version that sampled its first
@@ -135,10 +140,13 @@ class Engine:
             if self._updates and (self._updates[0].between_tokens or not self._active):
                 self._apply(self._updates.popleft())
                 continue
+            started, busy = time.perf_counter(), bool(self._active or self._waiting)
             if not self._updates:
                 self._admit()
             self._step()
             self._deliver()
+            if busy:
+                self.busy_seconds += time.perf_counter() - started
         self._fail(RuntimeError("the engine was closed"))
 
     def _receive(self) -> bool:
@@ -188,6 +196,7 @@ class Engine:
             self._answer(self._active.pop(reply))
 
     def _answer(self, request: _Request) -> None:
+        self.sampled_tokens += len(request.reply.tokens)
         _succeed(request.future, request.reply.completion(self.renderer))
 
     def _abort(self, abort: _Abort) -> None:
@@ -220,7 +229,7 @@ class Engine:
     def _apply(self, update: _Update) -> None:
         try:
             if update.weights is not None:
-                self.model.load_state_dict(update.weights)
+                load_learned(self.model, update.weights)
         except Exception as error:
             _fail(update.future, error)
             return

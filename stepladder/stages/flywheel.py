@@ -41,6 +41,7 @@ from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.rollout.focus import MOST, focus, outcomes
 from stepladder.rollout.group import EpisodeJob, group_jobs
+from stepladder.rollout.live import LiveScreens
 from stepladder.rollout.opening import check_options
 from stepladder.rollout.pool import PoolSettings
 from stepladder.rollout.selection import deeds, select
@@ -48,6 +49,7 @@ from stepladder.run import Run
 from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.stages import sft, training_report
 from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.episode_player import EpisodePlayer
 from stepladder.stages.judging import FREE_CALLS, check_judge, judge_settings, open_judge
 from stepladder.stages.local_policy import kept_prompts, load_policy
 from stepladder.stages.player import Player
@@ -234,19 +236,19 @@ def _play_jobs(
     engine = Engine(model, renderer, **kept_prompts(config.environments))
 
     async def play(store: TrajectoryStore, judge: Judge | None) -> None:
-        player = Player(
+        episodes = EpisodePlayer(
             LocalPolicy(engine, "student"),
             options.build(),
             images,
-            store,
-            sampling=replace(sampling, max_tokens=config.max_tokens or options.reply_tokens),
-            limits=Limits(),
-            environments=config.environments,
-            options=config.options,
-            pool=config.pool,
+            Limits(),
+            config.environments,
+            config.options,
+            config.pool,
+            live=LiveScreens(path.parent, store.path.stem),
             regions=RegionStore(path.parent / f"regions-{rank}.jsonl") if regions else None,
             judge=judge,
         )
+        player = Player(episodes, store, replace(sampling, max_tokens=config.max_tokens or options.reply_tokens))
         try:
             await player.groups(jobs, sampling.seed or 0)
         finally:

@@ -13,9 +13,11 @@ from stepladder.interfaces import EnvironmentFailure
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.rollout.group import EpisodeJob, group_jobs
+from stepladder.rollout.live import LiveScreens
 from stepladder.rollout.plateau import sampled_entropy
 from stepladder.rollout.pool import PoolSettings
 from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.episode_player import EpisodePlayer
 from stepladder.stages.local_policy import kept_prompts, load_policy
 from stepladder.stages.player import Player
 from stepladder.stats import Rate, success_rate
@@ -71,17 +73,17 @@ def _play(rank: int, world: int, directory: Path, checkpoint: Path, starts: Sequ
 
     async def play(name: str, jobs: Sequence[EpisodeJob], temperature: float) -> None:
         with TrajectoryStore(directory / f"{name}-{rank}.jsonl", "a") as store:
-            player = Player(
+            episodes = EpisodePlayer(
                 LocalPolicy(engine, "student"),
                 options.build(),
                 images,
-                store,
-                sampling=Sampling(temperature, max_tokens=tokens),
-                limits=Limits(max_steps=playing.max_steps),
-                environments=playing.environments,
-                options=playing.options,
-                pool=playing.pool,
+                Limits(max_steps=playing.max_steps),
+                playing.environments,
+                playing.options,
+                playing.pool,
+                live=LiveScreens(directory, store.path.stem),
             )
+            player = Player(episodes, store, Sampling(temperature, max_tokens=tokens))
             try:
                 await player.groups(jobs, playing.seed)
             finally:

@@ -19,75 +19,30 @@ and plays only what is missing.
 from __future__ import annotations
 
 import asyncio
-import shutil
-import time
-from collections import Counter
-from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from random import Random
-from typing import Any
 
-import torch
-
-from stepladder.alarms import AlarmLog, Member, observe
-from stepladder.algos.algorithm import reply_lengths
 from stepladder.config import to_dict
-from stepladder.domains import domain_of
 from stepladder.images import ImageStore
-from stepladder.interfaces import EnvironmentFailure
-from stepladder.judges.judge import Judge
-from stepladder.models.checkpoint import save_checkpoint
-from stepladder.models.lora import learned_state, load_learned
-from stepladder.policies.engine import Engine
-from stepladder.policies.local import LocalPolicy
-from stepladder.progress import Progress
-from stepladder.rollout.curriculum import Played, mean_advantage
-from stepladder.rollout.dynamic import Dynamic, Outcome
-from stepladder.rollout.expansion import Expansion, balanced
-from stepladder.rollout.focus import outcomes
-from stepladder.rollout.group import EpisodeJob, group_jobs
-from stepladder.rollout.judging import TERM
 from stepladder.rollout.opening import check_options
-from stepladder.rollout.replay import Replay
 from stepladder.run import Run
-from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.stages import training_report
-from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.judging import FREE_CALLS, open_judge
-from stepladder.stages.local_policy import kept_prompts
-from stepladder.stages.player import Player
+from stepladder.stages.rl_asynchronous import AsynchronousLoop
 from stepladder.stages.rl_config import RlConfig
-from stepladder.stages.rl_domains import domain_figures
-from stepladder.stages.rl_learner import Learner
+from stepladder.stages.rl_loop import RankLoop
 from stepladder.stages.rl_tasks import training_tasks
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import task_set_hash
-from stepladder.train.parallel import agreed, gather, run_ranks
-from stepladder.train.trainer import save_state
-from stepladder.types import Group, Limits, Sampling, Task
+from stepladder.train.parallel import run_ranks
 
 #: Settings that change how a run is done and not what comes out of it; so does `updates` where the learning rate does not decay.
 MAY_CHANGE = (
-    *("output", "save_every", "environments", "pool", "max_seconds", "track", "alarms", "activation_checkpointing"),
+    *("output", "save_every", "environments", "pool", "max_seconds", "track", "alarms", "activation_checkpointing", "ray"),
+    *(f"asynchronous.{name}" for name in ("staleness", "retries", "blacklist", "losses", "in_progress")),
     *FREE_CALLS,
 )
-
-
-@dataclass
-class Standing:
-    """How far a run has come; part of the saved state. `curriculum` is the curriculum's memory, `dynamic` that of
-    the sizes of groups, `flat_share` the expansion's."""
-
-    update: int = 0
-    best: float = -1.0
-    best_update: int = 0
-    stale: int = 0
-    seconds: float = 0.0
-    curriculum: dict[str, Any] = field(default_factory=dict)
-    dynamic: dict[str, Any] = field(default_factory=dict)
-    flat_share: float = 0.0
 
 
 def main(config: RlConfig, show: bool = True) -> Path:
@@ -131,313 +86,8 @@ def _train(rank: int, world: int, config: RlConfig, show: bool) -> None:
             TrajectoryStore(config.output / f"rollouts-{rank}.jsonl", "a") as store,
             open_judge(config.judge, ImageStore(config.output / "images"), config.judge_api) as judge,
         ):
-            asyncio.run(_RankLoop(rank, world, config, store, run, judge, show).work())
+            loop = AsynchronousLoop if config.asynchronous.on else RankLoop
+            asyncio.run(loop(rank, world, config, store, run, judge, show).work())
     finally:
         if run is not None:
             run.close()
-
-
-class _RankLoop:
-    """One of the processes that play and learn together. All of them take the same decisions."""
-
-    def __init__(
-        self, rank: int, world: int, config: RlConfig, store: TrajectoryStore, run: Run | None, judge: Judge | None, show: bool
-    ) -> None:
-        self.rank, self.world, self.config, self.store, self.run = rank, world, config, store, run
-        self.show = show and run is not None
-        self.tasks = training_tasks(config)
-        options = AgentOptions.of_checkpoint(config.checkpoint)
-        self.options, self.agent = options, options.build()
-        images = ImageStore(config.output / "images")
-        self.learner = Learner(config, self.agent, images)
-        kept = kept_prompts(config.environments)
-        self.engine = Engine(self.learner.model, self.learner.renderer, autocast=config.bf16, **kept)
-        self.player = Player(
-            LocalPolicy(self.engine, "student"),
-            self.agent,
-            images,
-            store,
-            sampling=Sampling(config.temperature, 1.0, config.max_tokens or options.reply_tokens),
-            limits=Limits(max_steps=config.max_steps),
-            environments=config.environments,
-            options=config.options,
-            pool=config.pool,
-            judge=judge,
-            opinion=TERM in config.rewards,
-            aware=config.aware,
-        )
-        self.standing = Standing()
-        self.curriculum = config.curriculum.build(self.tasks, config.group_size)
-        self.domains = {task.id: domain_of(task) for task in self.tasks}
-        self.dynamic = Dynamic(config.dynamic, config.group_size)
-        self.expansion = Expansion()
-        self.replay = Replay(config.replay, store.get) if config.replay else None
-        self.alarms = AlarmLog(config.output, "rl", config.alarms) if run is not None else None
-        #: The groups of the present update as alarms see them, from all ranks.
-        self.observed: list[list[Member]] = []
-
-    async def work(self) -> None:
-        self._load()
-        try:
-            await self._updates()
-        finally:
-            await self.player.close()
-            self.engine.close()
-
-    async def _updates(self) -> None:
-        standing, config = self.standing, self.config
-        before, started = standing.seconds, time.monotonic()
-        if self.replay is not None:
-            self._recall()
-        with Progress("rl", config.updates, show=self.show) as progress:
-            if standing.update == 0 and standing.best < 0:
-                figures = await self._validate()
-                if self.run is not None and figures:
-                    self.run.log(0, "rl", **figures, seconds=0.0)
-                self._save()  # the curriculum begins with what was found, which would not be found alike to the bit again
-            while standing.update < config.updates and not self._finished():
-                figures = await self._update()
-                standing.update += 1
-                standing.seconds = before + agreed(time.monotonic() - started)
-                if standing.update % config.evaluate_every == 0 or standing.update == config.updates or self._finished():
-                    figures |= await self._validate()
-                if self.run is not None:
-                    self.run.log(standing.update, "rl", **figures, seconds=round(standing.seconds, 2))
-                    progress.update(standing.update, config.updates, _shown(figures))
-                    self._watch(progress)
-                if standing.update % config.save_every == 0:
-                    self._save()
-        self._save()
-        if self.run is not None:
-            self._export()
-
-    def _watch(self, progress: Progress) -> None:
-        """Raise the alarms of the update that is over. They decide nothing."""
-        if self.alarms is None or self.run is None or not self.config.alarms.window:
-            return
-        history = [record for record in self.run.metrics("rl") if record["step"] > 0]
-        for alarm in self.alarms.update(self.standing.update, history, self.observed, self.config.algo.reward):
-            progress.note(f"alarm in update {alarm.step}: {alarm.message}")
-
-    def _finished(self) -> bool:
-        config, standing = self.config, self.standing
-        out_of_time = config.max_seconds is not None and standing.seconds > config.max_seconds
-        return out_of_time or bool(config.patience and standing.stale >= config.patience)
-
-    async def _update(self) -> dict[str, float]:
-        """Play, learn, and tell the engine. What it returns is the same on every rank."""
-        began = time.monotonic()
-        groups, figures = await self._play()
-        played = time.monotonic()
-        figures |= self.learner.learn(groups)
-        await self.engine.update_weights(None, self.standing.update + 1)
-        counts = sum(gather(self.player.counts), Counter[str]())
-        if self.run is not None:
-            self.run.log(self.standing.update + 1, "environments", **counts)
-        return {**figures, "play_seconds": played - began, "learn_seconds": time.monotonic() - played}
-
-    async def _play(self) -> tuple[list[Group], dict[str, float]]:
-        """Groups with a signal: this rank's share of at least `config.groups`, unless `config.rounds` do not suffice."""
-        config, kept = self.config, list[Group]()
-        counts = {"kept": 0.0, "flat": 0.0, "failed": 0.0, "episodes": 0.0, "reward": 0.0, "replayed": 0.0, "steps": 0.0}
-        counts["equal"] = 0.0
-        terms: dict[str, float] = {}
-        tokens, self.observed = 0.0, []
-        told: list[dict[str, Any]] = []
-        for number in range(config.rounds):
-            wanted = config.groups - int(counts["kept"])
-            if wanted <= 0:
-                break
-            wanted = self.expansion.groups(wanted) if config.expand else wanted
-            found: list[dict[str, Any]] = []
-            for group in await self._groups(number, wanted):
-                filled = self._replayed(group, number)
-                learned = self.learner.with_terms(filled)
-                signal = self.learner.algorithm.keep(learned)
-                if signal:
-                    kept.append(learned)
-                graded = learned if filled is group else self.learner.with_terms(group)
-                advantage = mean_advantage(self.learner.algorithm.rewards(graded).tolist())
-                found.append(
-                    {**_told(graded, filled is not group, signal), "advantage": advantage, "observed": self._observe(graded)}
-                )
-            everywhere = [one for rank in gather(found) for one in rank]
-            flat = sum(not one["signal"] for one in everywhere)
-            self.expansion.update(flat, len(everywhere))
-            self.curriculum.update(_played(everywhere))
-            self.dynamic.update(_outcomes(everywhere))
-            told += everywhere
-            counts["flat"] += flat
-            counts["equal"] += sum(not one["signal"] and one["episodes"] - one["failed"] > 1 for one in everywhere)
-            counts["kept"] += len(everywhere) - flat
-            for name in ("failed", "episodes", "reward", "replayed", "steps"):
-                counts[name] += sum(one[name] for one in everywhere)
-            self.observed += [one["observed"] for one in everywhere]
-            tokens += sum(one["tokens"] for one in everywhere)
-            for one in everywhere:
-                for name, value in one["terms"].items():
-                    terms[name] = terms.get(name, 0.0) + value
-        if config.curriculum.balanced:
-            means = {one["group"]: one["mean"] or 0.0 for one in told if one["signal"]}
-            chosen = balanced(means, config.groups, Random(f"balance {config.seed} {self.standing.update}"))
-            kept = [group for group in kept if group[0].group in chosen]
-            counts["spare"] = counts["kept"] - len(chosen)
-        played = max(1.0, counts["episodes"] - counts["failed"])
-        terms = {f"term/{name}": total / played for name, total in terms.items()}
-        means = {"reward": counts["reward"] / played, "steps": counts["steps"] / max(1.0, counts["episodes"])}
-        means["reply_tokens"] = tokens / max(1.0, counts["steps"])
-        return kept, counts | means | terms | domain_figures(told, self.domains)
-
-    def _observe(self, group: Group) -> list[Member]:
-        weights = {} if self.learner.reward is None else self.learner.reward.weights
-        return observe(group, f"rollouts-{self.rank}", self.config.algo.reward, weights)
-
-    async def _groups(self, number: int, count: int) -> list[Group]:
-        """Groups of one round. Of a start that the first `probe` members all solve, these members alone are played."""
-        jobs, seed, probe = self._jobs(number, count), self._seed(number), self.config.probe
-        if probe:
-            probed = await self.player.groups([job for job in jobs if job.index < probe], seed)
-            solved = {group[0].group for group in probed if all(member.success for member in group)}
-            jobs = [job for job in jobs if job.index < probe or job.group not in solved]
-        return await self.player.groups(jobs, seed)
-
-    def _jobs(self, number: int, count: int) -> list[EpisodeJob]:
-        """This rank's part of the groups of one round, which all ranks draw alike. A start belongs to one rank for good, so that
-        its past successes are in that rank's store."""
-        update, config = self.standing.update, self.config
-        random = Random(f"rl {config.seed} {update} {number}")
-        drawn = self.curriculum.draw(random, count)
-        seeds = train_seeds(config.seeds, config.first)
-        starts: list[tuple[Task, int]] = []
-        taken: set[tuple[str, int]] = set()
-        for place, task in enumerate(drawn):
-            mine = seeds[place % self.world :: self.world]
-            seed = next((s for s in random.sample(mine, len(mine)) if (task.id, s) not in taken), None)
-            if seed is None:
-                continue  # the task has fewer seeds than places
-            taken.add((task.id, seed))
-            if place % self.world == self.rank:
-                starts.append((task, seed))
-        starts.sort(key=lambda start: start[0].id)  # a browser page changes its task less often
-        return self.dynamic.jobs(starts, f"{update}.{number}", config.max_steps)
-
-    def _seed(self, number: int) -> int:
-        return Random(f"sampling {self.config.seed} {self.standing.update} {number}").getrandbits(48)
-
-    def _replayed(self, group: Group, number: int) -> Group:
-        """The group with a past success in it where it needs one; its own successes are remembered."""
-        if self.replay is None:
-            return group
-        random = Random(f"replay {self.config.seed} {self.standing.update} {number} {group[0].group}")
-        filled = self.replay.fill(group, random, self.learner.wants_again)
-        for member in group:
-            if member.success:
-                self.replay.add(member.task.id, member.seed, member.id)
-        return filled
-
-    def _recall(self) -> None:
-        """The replay as it was at the present update: the store tells."""
-        assert self.replay is not None
-        earlier = []
-        for summary in self.store.summaries():
-            update, number = (int(part) for part in summary.group.partition("/")[0].split("."))
-            if summary.success and update < self.standing.update:
-                earlier.append(((update, number, summary.group, summary.index), summary))
-        for _, summary in sorted(earlier, key=lambda pair: pair[0]):
-            self.replay.add(summary.task, summary.seed, summary.id)
-
-    async def _validate(self) -> dict[str, float]:
-        """Greedy success on the validation seeds; better weights than ever before are kept. The first one, before anything was
-        played, also tells the curriculum which tasks are solved already."""
-        if not self.config.validation:
-            return {}
-        began = time.monotonic()
-        starts = [(task, seed) for task in self.tasks for seed in validation_seeds(self.config.validation)]
-        trajectories = await self.player.greedily(group_jobs(starts[self.rank :: self.world], 1, "validation"))
-        found: dict[str, list[bool]] = {}
-        for rank in gather(outcomes(trajectories)):
-            for task, results in rank.items():
-                found.setdefault(task, []).extend(results)
-        graded = [success for results in found.values() for success in results]
-        if not graded:
-            raise EnvironmentFailure("no validation episode has a grade: the environment failed in all of them")
-        success = sum(graded) / len(graded)
-        standing = self.standing
-        if standing.update == 0:
-            self.curriculum.update([Played(task, sum(found[task]) / len(found[task])) for task in sorted(found)])
-        standing.stale += 1
-        if success > standing.best:
-            standing.best, standing.best_update, standing.stale = success, standing.update, 0
-            if self.run is not None:
-                save_state(self.config.output / "best.pt", {"model": learned_state(self.learner.model), "update": standing.update})
-        return {"validation": success, "validation_episodes": float(len(graded)), "validate_seconds": time.monotonic() - began}
-
-    # ---------------------------------------------------------------------------------------------------------- saved state
-
-    def _save(self) -> None:
-        self.store.sync()  # no state may know episodes that a power failure could still take away
-        if self.run is None:
-            return
-        self.standing.curriculum, self.standing.flat_share = self.curriculum.state(), self.expansion.flat_share
-        self.standing.dynamic = self.dynamic.state()
-        save_state(self.config.output / "state.pt", {**self.learner.state(), "standing": asdict(self.standing)})
-
-    def _load(self) -> None:
-        path = self.config.output / "state.pt"
-        if not path.exists():
-            return
-        state = torch.load(path, weights_only=True)
-        self.learner.load_state(state)
-        self.standing = Standing(**state["standing"])
-        self.curriculum.load_state(self.standing.curriculum)
-        self.dynamic.load_state(self.standing.dynamic)
-        self.expansion.flat_share = self.standing.flat_share
-        self.engine.version = self.standing.update
-
-    def _export(self) -> None:
-        """The weights that are asked for as a directory: whole or not at all."""
-        if self.config.validation and self.config.export == "best":
-            load_learned(self.learner.model, torch.load(self.config.output / "best.pt", weights_only=True)["model"])
-        partial, final = self.config.output / "checkpoint.partial", self.config.output / "checkpoint"
-        save_checkpoint(partial, self.learner.model, self.learner.renderer.processor)
-        self.options.save(partial)
-        shutil.rmtree(final, ignore_errors=True)
-        partial.replace(final)
-
-
-def _told(group: Group, replayed: bool, signal: bool) -> dict[str, Any]:
-    """What the other ranks need to know of a group; its own members alone count."""
-    graded = [member for member in group if member.reward is not None and not member.environment_failed]
-    rewards = [member.reward or 0.0 for member in graded]
-    names = dict.fromkeys(name for member in graded for name in member.parts)
-    return {
-        "task": group[0].task.id,
-        "group": group[0].group,
-        "signal": signal,
-        "episodes": len(group),
-        "failed": len(group) - len(graded),
-        "reward": sum(rewards),
-        "mean": sum(rewards) / len(rewards) if rewards else None,
-        "successes": sum(member.success for member in graded),
-        "lengths": tuple(len(member.steps) for member in graded if member.success),
-        "terms": {name: sum(member.parts.get(name, 0.0) for member in graded) for name in names},
-        "replayed": replayed,
-        "steps": sum(len(member.steps) for member in group),
-        "tokens": sum(sum(reply_lengths(member)) for member in group),
-    }
-
-
-def _played(groups: Sequence[dict[str, Any]]) -> list[Played]:
-    """What each graded group came to, in an order that does not depend on who played it."""
-    ordered = sorted(groups, key=lambda one: (one["task"], one["group"]))
-    return [Played(one["task"], one["mean"], one["advantage"]) for one in ordered if one["mean"] is not None]
-
-
-def _outcomes(groups: Sequence[dict[str, Any]]) -> list[Outcome]:
-    """What each group came to, in an order that does not depend on who played it."""
-    ordered = sorted(groups, key=lambda one: (one["task"], one["group"]))
-    return [Outcome(one["task"], one["episodes"] - one["failed"], one["lengths"]) for one in ordered]
-
-
-def _shown(figures: dict[str, float]) -> dict[str, float]:
-    return {name: figures[name] for name in ("validation", "reward", "kept", "flat", "grad_norm") if name in figures}

@@ -11,9 +11,11 @@ from stepladder.alarms import AlarmSettings
 from stepladder.algos.algorithm import Algorithm
 from stepladder.algos.grpo import Grpo
 from stepladder.config import ConfigError
+from stepladder.distributed.settings import RaySettings
 from stepladder.judges.judge import JudgeSettings
 from stepladder.judges.self_judging import SelfJudging
 from stepladder.models.lora import LoraSettings
+from stepladder.rollout.asynchronous import AsynchronousSettings
 from stepladder.rollout.curricula import CurriculumSettings
 from stepladder.rollout.dynamic import DynamicSettings
 from stepladder.rollout.policy_aware import PolicyAware
@@ -57,7 +59,9 @@ class RlConfig:
     for it; `export` says whether the best weights become the checkpoint or the last ones, which few episodes of validation cannot
     tell apart. After `patience` evaluations without a better one (0: never) the run ends. It also ends after `max_seconds` of
     running time, so that what it comes to then depends on the machine. `track` names trackers of the measurements
-    (`stepladder.tracking`). `alarms` says what is watched for while it trains; nothing that is learned depends on it."""
+    (`stepladder.tracking`). With `asynchronous.on` episodes are played while it learns, `environments` at a time in each process
+    that plays; `ray` says which processes these are. `alarms` says what is watched for while it trains; nothing that is learned
+    depends on it."""
 
     checkpoint: Path = Path("runs/demo/sft/checkpoint")
     tasks: str = "miniwob@demo"
@@ -106,6 +110,8 @@ class RlConfig:
     export: Literal["best", "last"] = "best"
     save_every: int = 10
     max_seconds: float | None = None
+    asynchronous: AsynchronousSettings = field(default_factory=AsynchronousSettings)
+    ray: RaySettings = field(default_factory=RaySettings)
     track: tuple[str, ...] = ()
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
 
@@ -148,3 +154,22 @@ class RlConfig:
         self.curriculum.check(self.group_size)
         self.dynamic.check(self.group_size)
         self.alarms.check()
+        self.asynchronous.check()
+        self.ray.check()
+        if self.ray.on and not self.asynchronous.on:
+            raise ConfigError("ray.address: episodes that are played elsewhere are asynchronous ones; set asynchronous.on=true too")
+        if self.asynchronous.on:
+            self._check_asynchronous()
+
+    def _check_asynchronous(self) -> None:
+        """Raises ConfigError for what asynchronous rollouts cannot do."""
+        if self.probe:
+            raise ConfigError(f"probe is {self.probe}; asynchronous rollouts play groups whole: set probe=0")
+        if self.replay and self.ranks > 1:
+            raise ConfigError(
+                "replay: past successes are with rank 0, asynchronous rollouts have no other store: set ranks=1 or replay=0"
+            )
+        if self.ray.on and self.aware.document is not None:
+            raise ConfigError(
+                "aware.document: processes that play elsewhere do not know how prompts are tokenized: set ray.address=off"
+            )

@@ -1,0 +1,65 @@
+"""Objects in Ray actors, called from wherever their handles travel to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
+
+#: What a call raises when the process that should have answered is gone, or its answer.
+_GONE = (RayActorError, ObjectLostError, WorkerCrashedError, GetTimeoutError)
+
+
+class Lost(Exception):
+    """The process that should have answered is gone, for now or for good."""
+
+
+class Host:
+    """The actor: `build(*arguments)` makes the object whose asynchronous methods can be called."""
+
+    def __init__(self, build: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._object = build(*arguments)
+        #: Another one for every process that this actor has had.
+        self.life = secrets.token_hex(8)
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        return await getattr(self._object, method)(*arguments)
+
+    async def ping(self) -> tuple[str, int]:
+        """(name of this process's life, its process id)."""
+        return self.life, os.getpid()
+
+
+@dataclass(frozen=True)
+class Remote:
+    """An object in an actor. Can be sent to other processes."""
+
+    handle: Any
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """What the object's method gives; it raises what that raises. An `ObjectRef` among the arguments stands for its value.
+        A cancelled call is cancelled there, too. Raises Lost."""
+        return await _answer(self.handle.call.remote(method, *arguments))
+
+    async def ping(self) -> tuple[str, int]:
+        """See `Host.ping`. Raises Lost."""
+        found: tuple[str, int] = await _answer(self.handle.ping.remote())
+        return found
+
+
+async def _answer(reference: Any) -> Any:
+    try:
+        return await reference
+    except asyncio.CancelledError:
+        ray.cancel(reference)
+        raise
+    except RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, Exception) else error) from None
+    except _GONE as error:
+        raise Lost(str(error).strip().splitlines()[0]) from error

@@ -1,0 +1,107 @@
+"""An object in an actor that is made anew whenever its process is lost, wherever there is room then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError
+
+from stepladder.distributed.remote import Lost, Remote
+from stepladder.distributed.settings import RaySettings
+from stepladder.errors import UserError
+
+_logger = logging.getLogger(__name__)
+
+
+class PlacementFailure(UserError):
+    """A part of the run that cannot be placed, or does not come up; the message says which and why."""
+
+
+class Supervised:
+    """`remote`, called `name` in messages; `born` is awaited whenever it has a new process, before anybody calls it."""
+
+    def __init__(self, name: str, remote: Remote, settings: RaySettings, born: Callable[[], Awaitable[None]]) -> None:
+        self.name, self.remote, self.settings = name, remote, settings
+        #: Processes that were lost, and the process id of the present one.
+        self.losses, self.process = 0, 0
+        self._born, self._life = born, ""
+        self._up = asyncio.Event()
+        self._failure: Exception | None = None
+        self._look_now = asyncio.Event()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def ready(self) -> None:
+        """Wait until it is well. Raises PlacementFailure where it will not be, and what `born` raised."""
+        while not self._up.is_set():
+            if self._failure is not None:
+                raise self._failure
+            await self._up.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """See `Remote.call`."""
+        try:
+            return await self.remote.call(method, *arguments)
+        except Lost:
+            self._down()
+            raise
+
+    async def close(self) -> None:
+        """End its process."""
+        self._watching.cancel()
+        await asyncio.gather(self._watching, return_exceptions=True)
+        ray.kill(self.remote.handle)
+
+    async def _watch(self) -> None:
+        while self._failure is None:
+            try:
+                await self._look()
+            except Lost as error:
+                self._down()
+                if isinstance(error.__cause__, ActorDiedError) and not self._life:
+                    self._give_up(PlacementFailure(f"{self.name} does not start: {_reason(error.__cause__)}"))
+            except TimeoutError:
+                _logger.warning("%s said nothing for %g s; it is ended and begun anew", self.name, self.settings.silence)
+                self._down()
+                ray.kill(self.remote.handle, no_restart=False)
+            except Exception as error:
+                self._give_up(error)
+            self._look_now.clear()
+            try:
+                async with asyncio.timeout(self.settings.heartbeat if self._up.is_set() else min(0.2, self.settings.heartbeat)):
+                    await self._look_now.wait()
+            except TimeoutError:
+                pass
+
+    async def _look(self) -> None:
+        # One that is being made anew may take long: its model has to be read.
+        patience = self.settings.silence if self._up.is_set() else max(self.settings.silence, self.settings.patience)
+        async with asyncio.timeout(patience):
+            life, self.process = await self.remote.ping()
+        if life != self._life:
+            if self._life:
+                self._down()
+            self._life = life
+            await self._born()
+        self._up.set()
+
+    def _down(self) -> None:
+        if self._up.is_set():
+            self.losses += 1
+            _logger.warning("%s was lost (%d times now)", self.name, self.losses)
+        self._up.clear()
+        self._look_now.set()
+
+    def _give_up(self, error: Exception) -> None:
+        self._failure = error
+        self._up.set()
+
+
+def _reason(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1] if lines else repr(error)
