@@ -24,8 +24,8 @@ from stepladder.images import ImageStore
 from stepladder.models.lora import LoraSettings
 from stepladder.run import read_metrics
 from stepladder.seeds import train_seeds
+from stepladder.stages import memory_check, rl
 from stepladder.stages import prefer as stage
-from stepladder.stages import rl
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.measure import Playing, measure
 from stepladder.stages.prefer import PreferConfig
@@ -229,3 +229,11 @@ def test_activation_checkpointing_reaches_the_trainer(run: Path, tmp_path: Path,
         config = settings(run, tmp_path / str(wanted), activation_checkpointing=wanted)
         made = first_trainer(monkeypatch, lambda config=config: stage.main(config, show=False))
         assert made.activation_checkpointing == wanted
+
+
+def test_what_will_not_fit_is_refused_before_it_begins(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings(run, tmp_path / "prefer")
+    monkeypatch.setattr(memory_check, "free_memory", lambda device, ranks: 1e5)
+    with pytest.raises(ConfigError, match=r"will not fit: needs about .* are free; try "):
+        stage.main(config, show=False)
+    assert not (config.output / "checkpoint").exists()

@@ -27,6 +27,7 @@ from stepladder.models.checkpoint import load_checkpoint
 from stepladder.models.small import SmallModel
 from stepladder.run import read_metrics, read_phases
 from stepladder.seeds import HELDOUT
+from stepladder.stages import memory_check
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.pretrain import main
 from stepladder.stages.pretrain_config import AnnealingPhase, LengtheningPhase, PretrainConfig, PretrainPhase
@@ -371,3 +372,11 @@ def test_activation_checkpointing_reaches_the_trainer(tmp_path: Path, monkeypatc
         config = replace(TINY, output=tmp_path / str(wanted), activation_checkpointing=wanted)
         made = first_trainer(monkeypatch, lambda config=config: main(config, show=False))
         assert made.activation_checkpointing == wanted
+
+
+def test_what_will_not_fit_is_refused_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(TINY, output=tmp_path / "pretrain")
+    monkeypatch.setattr(memory_check, "free_memory", lambda device, ranks: 1e5)
+    with pytest.raises(ConfigError, match=r"will not fit: needs about .* are free; try "):
+        main(config, show=False)
+    assert not (config.output / "checkpoint").exists()

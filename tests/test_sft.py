@@ -28,6 +28,7 @@ from stepladder.models.lora import LoraSettings
 from stepladder.models.small import SmallModel
 from stepladder.rollout.group import policy_player
 from stepladder.run import read_metrics, read_phases
+from stepladder.stages import memory_check
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.collect import CollectConfig
 from stepladder.stages.collect import main as collect
@@ -321,3 +322,13 @@ def test_activation_checkpointing_reaches_the_trainer(
         config = replace(TINY, demonstrations=demonstrations, output=tmp_path / str(wanted), activation_checkpointing=wanted)
         made = first_trainer(monkeypatch, lambda config=config: main(config, show=False))
         assert made.activation_checkpointing == wanted
+
+
+def test_what_will_not_fit_is_refused_before_it_begins(
+    demonstrations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, demonstrations=demonstrations, output=tmp_path / "sft")
+    monkeypatch.setattr(memory_check, "free_memory", lambda device, ranks: 1e5)
+    with pytest.raises(ConfigError, match=r"will not fit: needs about .* are free; try "):
+        main(config, show=False)
+    assert not (config.output / "checkpoint").exists()

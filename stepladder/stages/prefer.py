@@ -25,6 +25,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from stepladder.compare.choices import CHOICES_FILE, pairs_of_choices, read_choices
@@ -39,13 +40,15 @@ from stepladder.stages.choosing import judged_choices
 from stepladder.stages.imitation import link
 from stepladder.stages.judging import FREE_CALLS
 from stepladder.stages.measure import SAMPLED, measure
+from stepladder.stages.memory_check import check_checkpoint
 from stepladder.stages.prefer_config import PreferConfig
-from stepladder.stages.preference_learner import PreferenceLearner
+from stepladder.stages.preference_learner import SAVINGS, PreferenceLearner
 from stepladder.stages.preference_pairs import TooFewPairs, episodes_of, write_pairs, write_replies
 from stepladder.tasks import load_tasks, task_set_hash
+from stepladder.train.memory import Setting
 from stepladder.train.parallel import run_ranks
 
-MAY_CHANGE = ("output", "save_every", "track", "activation_checkpointing", *FREE_CALLS)
+MAY_CHANGE = ("output", "save_every", "track", "activation_checkpointing", "check_memory", *FREE_CALLS)
 #: Of a run in rounds: how many there are changes how far it goes and not what a round comes to.
 ROUNDS_MAY_CHANGE = (*MAY_CHANGE, "rounds", "play.environments", "play.pool")
 
@@ -70,8 +73,22 @@ def _once(config: PreferConfig, show: bool) -> Path:
                 phase.result |= {"replies" if config.unpaired else "pairs": count, "left_out": dict(left_out)}
         done = run.phase("train").done
     if not done:
+        _check_memory(config)
         run_ranks(_train, config.ranks, config, show)
     return config.output / "checkpoint"
+
+
+def _check_memory(config: PreferConfig) -> None:
+    if config.check_memory:
+        check_checkpoint(
+            config.checkpoint,
+            device=torch.device("cpu"),
+            optimizer=config.optimizer.kind,
+            trained=config.train,
+            lora=config.lora,
+            setting=Setting(world=config.ranks),
+            savings=SAVINGS,
+        )
 
 
 def _write(config: PreferConfig) -> tuple[int, Counter[str]]:

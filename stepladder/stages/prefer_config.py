@@ -109,9 +109,10 @@ class PreferConfig:
     of pairs that are taken to be labelled the wrong way round (DPO and SimPO), `imitation` weighs the likelihood of the preferred
     reply beside a loss on pairs (`algos.preference_variants.with_imitation`). An update learns from `batch` pairs, or replies of
     KTO, over all `ranks`, in pieces of `micro_batch` replies; every pair comes up `epochs` times. Parameters whose names begin
-    with one of `train` learn; with `lora` adapters in their place. `activation_checkpointing` is that of `train.trainer`. The
-    learning rate rises over the first `warmup` updates and falls over the last share `decay` of all. One start in ten is held
-    back, whose pairs are scored every `score_every` updates."""
+    with one of `train` learn; with `lora` adapters in their place. `activation_checkpointing` is that of `train.trainer`;
+    `check_memory` refuses what will not fit into memory (`stages.memory_check`). The learning rate rises over the first `warmup`
+    updates and falls over the last share `decay` of all. One start in ten is held back, whose pairs are scored every `score_every`
+    updates."""
 
     runs: tuple[Path, ...] = (Path("runs/rl"),)
     checkpoint: Path = Path("runs/rl/checkpoint")
@@ -142,6 +143,7 @@ class PreferConfig:
     train: tuple[str, ...] = ("model.language_model",)
     lora: LoraSettings = field(default_factory=LoraSettings)
     activation_checkpointing: bool = False
+    check_memory: bool = True
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-4, adam_lr=1e-4))
     warmup: int = 5
     decay: float = 0.3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from stepladder.run import Run
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.example_loop import learn_from_examples, mean_over_ranks
 from stepladder.stages.local_policy import check_vocabulary, load_policy
+from stepladder.stages.memory_check import FirstUpdate, Savings
 from stepladder.stages.prefer_config import PreferConfig
 from stepladder.stages.preference_examples import (
     Asked,
@@ -43,6 +45,8 @@ from stepladder.types import IntArray
 
 #: Tokens in a packed row of replies.
 ROW_LENGTH = 512
+#: What this stage can do to need less memory.
+SAVINGS = Savings(shard="")
 
 
 class PreferenceLearner:
@@ -79,6 +83,8 @@ class PreferenceLearner:
             banned=banned,
             activation_checkpointing=config.activation_checkpointing,
         )
+        halved = f"micro_batch={config.micro_batch // 2}" if config.micro_batch > 3 else ""
+        self.check_memory = FirstUpdate(config.check_memory, replace(SAVINGS, halved=halved))
         self.scorer = Scorer(self.model, self.renderer, 1.0, banned, config.bf16, chunk=config.micro_batch)
         # before any weight changes: what a state brings is loaded later
         self.reference = {"training": self._reference(self.training), "validation": self._reference(self.validation)}
@@ -110,7 +116,9 @@ class PreferenceLearner:
             for example, column in zip(examples, advantages.T.tolist(), strict=True)
             for asked, advantage in zip((example.first, example.second), column, strict=False)
         ]
-        found = self.trainer.step(self._micro_batches(samples))
+        micro_batches = self._micro_batches(samples)
+        self.check_memory(self.trainer, micro_batches)
+        found = self.trainer.step(micro_batches)
         return {**mean_over_ranks(metrics, len(examples)), "grad_norm": found["grad_norm"], "rate": found["rate"]}
 
     def score(self) -> dict[str, float]:

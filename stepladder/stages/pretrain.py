@@ -25,15 +25,18 @@ from typing import Any
 import torch
 
 from stepladder.models.checkpoint import save_checkpoint
+from stepladder.models.lora import LoraSettings
 from stepladder.progress import Progress
 from stepladder.run import Run
 from stepladder.stages.agent_options import FILE as AGENT_FILE
 from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.memory_check import FirstUpdate, Savings, check_checkpoint
 from stepladder.stages.pretrain_config import AnnealingPhase, LengtheningPhase, PhaseName, PretrainConfig, PretrainPhase
 from stepladder.stages.pretrain_setup import PretrainLearner, build_documents, build_pretrain_learner
 from stepladder.train.averaging import Averaging, WeightAverage
 from stepladder.train.contrastive import ContrastiveTrainer
 from stepladder.train.document_mixture import DocumentMixture
+from stepladder.train.memory import Setting
 from stepladder.train.mixtures import Share
 from stepladder.train.needle import needle_scores
 from stepladder.train.optimizer import Schedule
@@ -42,7 +45,10 @@ from stepladder.train.perplexity import perplexities
 from stepladder.train.scoring import Scorer
 from stepladder.train.trainer import LossWeights, save_state
 
-MAY_CHANGE = ("output", "track", "save_every", "activation_checkpointing")
+MAY_CHANGE = ("output", "track", "save_every", "activation_checkpointing", "check_memory")
+
+#: What this stage can do to need less memory.
+SAVINGS = Savings(adapters="", shard="")
 
 
 def main(config: PretrainConfig, show: bool = True) -> Path:
@@ -52,8 +58,24 @@ def main(config: PretrainConfig, show: bool = True) -> Path:
     if final.exists():
         _open_run(config).close()  # refuses other settings than those of the checkpoint
     else:
+        _check_memory(config)
         run_ranks(_train, config.ranks, config, show)
     return final
+
+
+def _check_memory(config: PretrainConfig) -> None:
+    if config.check_memory:
+        averages = config.annealing.steps > 0 and config.annealing.averaging.kind != "none"
+        check_checkpoint(
+            config.checkpoint,
+            device=torch.device("cpu"),
+            optimizer=config.optimizer.kind,
+            trained=config.train,
+            lora=LoraSettings(),
+            setting=Setting(world=config.ranks),
+            savings=SAVINGS,
+            copies=int(averages),
+        )
 
 
 def _train(rank: int, world: int, config: PretrainConfig, show: bool) -> None:
@@ -113,6 +135,8 @@ class PhaseTraining:
         self.found: dict[str, Any] = {"documents": self.documents.documents}
         self.sums: dict[str, tuple[float, int]] = {}
         self.elapsed, self.tokens = 0.0, 0.0
+        savings = replace(SAVINGS, halved=f"{name}.accumulate={2 * phase.accumulate}")
+        self.check_memory = FirstUpdate(config.check_memory, savings, show and run is not None)
         self.remapped: int | None = None
 
     def run(self) -> dict[str, Any]:
@@ -144,6 +168,7 @@ class PhaseTraining:
     def _update(self) -> None:
         step = self.trainer.step_count
         batches = self.documents.micro_batches(step)
+        self.check_memory(self.trainer, batches)
         losses: Mapping[str, float] = {}
         if self.phase.mixing == "bandit":
             losses = self.documents.source_losses(self.trainer, batches)

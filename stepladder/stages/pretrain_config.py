@@ -137,7 +137,7 @@ class PretrainConfig:
     (`stepladder.corpora.open_corpus`). `held_out` documents of each are never learned from, and their
     perplexity is measured every `score_every` updates; `needle` is the test before and after lengthening. Parameters whose names
     begin with one of `train` learn, by `optimizer`, whose `lr` is that of each phase. `activation_checkpointing` is that of
-    `train.trainer`."""
+    `train.trainer`; `check_memory` refuses what will not fit into memory (`stages.memory_check`)."""
 
     output: Path = Path("runs/pretrain")
     checkpoint: Path | None = None
@@ -146,6 +146,7 @@ class PretrainConfig:
     ranks: int = 2
     bf16: bool = field(default_factory=bfloat16_is_fast)
     activation_checkpointing: bool = False
+    check_memory: bool = True
     save_every: int = 100
     score_every: int = 100
     held_out: int = 48

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from stepladder.config import ConfigError
@@ -26,7 +27,9 @@ from stepladder.progress import Progress
 from stepladder.run import Run
 from stepladder.stages import training_report
 from stepladder.stages.agent_options import AgentOptions
+from stepladder.stages.memory_check import FirstUpdate, Savings, check_checkpoint
 from stepladder.stages.sft_setup import HEAD_FILE, Learner, build_learner, build_mixture
+from stepladder.train.memory import Setting
 from stepladder.train.mixtures import Mixture, Share
 from stepladder.train.one_token import OneTokenRollout
 from stepladder.train.optimizer import OptimizerConfig, Schedule
@@ -88,8 +91,8 @@ class SftConfig:
     an instruction area whose words are not listed; a share `thought_dropout` of the demonstrated steps is learned without its
     thought, as `bare` is asked and answers; `optimizer` is that of all phases, with the rate of each; with `lora` adapters learn in
     the place of the weights (`models.lora`); `shard` divides the language model among the ranks (`train.shard`);
-    `activation_checkpointing` takes less memory and more time (`train.trainer`); `track` names trackers of the measurements
-    (`stepladder.tracking`)."""
+    `activation_checkpointing` takes less memory and more time (`train.trainer`); `check_memory` refuses what will not fit into
+    memory before it begins (`stages.memory_check`); `track` names trackers of the measurements (`stepladder.tracking`)."""
 
     demonstrations: Path = Path("runs/collect")
     output: Path = Path("runs/sft")
@@ -112,6 +115,7 @@ class SftConfig:
     lora: LoraSettings = field(default_factory=LoraSettings)
     activation_checkpointing: bool = False
     shard: bool = False
+    check_memory: bool = True
     model: SmallModel = field(default_factory=SmallModel)
     copying: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=180, batch=96, lr=3e-3, goal=0.98, score_every=45))
     perception: PhaseConfig = field(
@@ -179,6 +183,7 @@ def main(config: SftConfig, show: bool = True) -> Path:
     if final.exists():
         _open_run(config).close()  # refuses other settings than those of the checkpoint
     else:
+        _check_memory(config)
         run_ranks(_train, config.ranks, config, show)
     training_report.finish(config.output)
     return final
@@ -217,6 +222,31 @@ def _check_activations(config: SftConfig) -> None:
         )
 
 
+def _check_memory(config: SftConfig) -> None:
+    if config.check_memory:
+        phases = [name for name in TRAINED_PARTS if getattr(config, name).steps]
+        check_checkpoint(
+            config.checkpoint,
+            device=torch.device("cpu"),
+            optimizer=config.optimizer.kind,
+            trained=tuple(part for name in phases for part in TRAINED_PARTS[name]),
+            lora=config.lora,
+            setting=Setting(world=config.ranks, sharded=config.shard),
+            savings=Savings(shard="" if {"perception", "cloning"} & {*phases} else "shard=true"),
+        )
+
+
+def _savings(name: PhaseName, phase: PhaseConfig) -> Savings:
+    """What makes a phase need less memory."""
+    divisible = name in ("copying", "cloning_frozen")
+    return Savings(
+        halved=f"{name}.accumulate={2 * phase.accumulate}",
+        checkpointing="activation_checkpointing=true" + (f" with {name}.pointing=0" if phase.pointing else ""),
+        adapters=Savings.adapters if name != "perception" else "",
+        shard="shard=true" if divisible else "",
+    )
+
+
 def _train(rank: int, world: int, config: SftConfig, show: bool) -> None:
     run = _open_run(config) if rank == 0 else None
     learner = build_learner(config, Share(rank, world))
@@ -248,7 +278,7 @@ def _open_run(config: SftConfig) -> Run:
         config.output,
         config,
         seeds={"training": config.seed},
-        may_change=("output", "track", "activation_checkpointing"),
+        may_change=("output", "track", "activation_checkpointing", "check_memory"),
         trackers=config.track,
         defaults=SftConfig(),
     )
@@ -280,7 +310,7 @@ def _trainer(name: PhaseName, phase: PhaseConfig, learner: Learner, config: SftC
 
 
 def _run_phase(
-    name: str, phase: PhaseConfig, trainer: Trainer, mixture: Mixture, config: SftConfig, run: Run | None, show: bool
+    name: PhaseName, phase: PhaseConfig, trainer: Trainer, mixture: Mixture, config: SftConfig, run: Run | None, show: bool
 ) -> PhaseResult:
     state_file = config.output / f"{name}.state"
     elapsed, ended = 0.0, "ceiling"
@@ -290,9 +320,12 @@ def _run_phase(
     if state is not None:
         elapsed, scores, ended, sums = state["elapsed"], state["scores"], state["ended"], state["sums"]
     started = time.monotonic() - elapsed
+    check_memory = FirstUpdate(config.check_memory, _savings(name, phase), show and run is not None)
     with Progress(name, trainer.schedule.steps, show=show and run is not None) as progress:
         while trainer.step_count < trainer.schedule.last_step:
-            for key, value in trainer.step(mixture.micro_batches(trainer.step_count)).items():
+            drawn = mixture.micro_batches(trainer.step_count)
+            check_memory(trainer, drawn)
+            for key, value in trainer.step(drawn).items():
                 sums[key] = sums.get(key, 0.0) + value
             step = trainer.step_count
             if step % phase.score_every == 0 or step == trainer.schedule.last_step:

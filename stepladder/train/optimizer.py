@@ -33,10 +33,15 @@ class OptimizerConfig:
     max_grad_norm: float = 1.0
 
 
+def is_for_muon(name: str, parameter: Tensor) -> bool:
+    """Whether Muon takes the parameter of this name where it is on."""
+    return parameter.ndim == 2 and not any(part in name for part in NOT_FOR_MUON)
+
+
 def build_optimizers(parameters: Iterable[tuple[str, Tensor]], config: OptimizerConfig) -> list[Optimizer]:
     """One or two optimizers over the named parameters. Every parameter group remembers its full rate in "base_lr"."""
     named = list(parameters)
-    matrices = [p for name, p in named if config.kind == "muon" and p.ndim == 2 and not any(part in name for part in NOT_FOR_MUON)]
+    matrices = [p for name, p in named if config.kind == "muon" and is_for_muon(name, p)]
     chosen = {id(p) for p in matrices}
     rest = [p for _, p in named if id(p) not in chosen]
     optimizers: list[Optimizer] = []

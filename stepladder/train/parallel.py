@@ -59,6 +59,11 @@ def run_ranks(function: Callable[..., None], ranks: int, *arguments: Any) -> Non
             raise RuntimeError(f"{len(failed)} of {ranks} training processes failed (exit codes {failed}); see their output above")
 
 
+def ranks_here(world: int) -> int:
+    """How many of `world` ranks share this machine's memory and cores."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world)) if world > 1 else 1
+
+
 def gather(value: T) -> list[T]:
     """What every rank passes, in the order of the ranks; all must call it. The values must be picklable."""
     if not dist.is_initialized():
