@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from typing import TYPE_CHECKING
 
 import matplotlib
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from stepladder.report.content import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Drawn with these, and replaced by the page's own colours (CSS variables) when the figure goes into a page.
 _INK, _MUTED, _RULE = "#23282d", "#68717a", "#dde1e4"
@@ -25,6 +26,11 @@ _VARIABLES = {
 
 def curve_svg(curve: Curve, themed: bool = True) -> str:
     """One chart as an <svg> element. `themed` charts take colours and fonts of the surrounding page and have no background."""
+    # Here, for loading them would delay every command.
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
     figure = Figure(figsize=(4.6, 2.9), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()

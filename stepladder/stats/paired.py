@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import ndtri
-from scipy.stats import binom, binomtest, chi2
 
 from stepladder.stats.intervals import check_confidence, expanded_tails
 
@@ -77,6 +75,8 @@ def mcnemar(gained: int, lost: int, method: McNemarMethod = "exact") -> float:
     """
     if gained < 0 or lost < 0:
         raise ValueError(f"{gained} gained and {lost} lost pairs cannot be")
+    from scipy.stats import binom, binomtest, chi2  # here, for loading it would delay every command
+
     n, fewer = gained + lost, min(gained, lost)
     if n == 0:
         return 1.0
@@ -107,6 +107,8 @@ def paired_interval(gained: int, lost: int, n: int, confidence: float = 0.95) ->
 
 def _lower(gained: int, lost: int, n: int, z: float) -> float:
     """The smallest difference that is less than `z` standard errors, as they would be under it, below the one that was seen."""
+    from scipy.optimize import brentq  # here, for loading it would delay every command
+
     seen = (gained - lost) / n
     if lost == n:
         return -1.0

@@ -24,7 +24,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit
-from scipy.stats import binom
 
 Design = Literal["paired", "independent"]
 DESIGNS: tuple[Design, ...] = get_args(Design)
@@ -175,6 +174,8 @@ def _power_of_t(difference: float, variance: float, freedom: int, significance: 
 
 def _power_of_mcnemar(difference: float, differing: float, pairs: int, significance: float) -> float:
     """Of McNemar's exact test, over all numbers of pairs that may differ. `differing` is the chance that a pair does."""
+    from scipy.stats import binom  # here, for loading it would delay every command
+
     differing = min(differing, 1.0)
     spread = math.sqrt(pairs * differing * (1 - differing))
     low = max(0, math.floor(pairs * differing - 9 * spread - 9))

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import hypergeom
 
 from stepladder.stats.intervals import wilson_interval
 
@@ -25,6 +24,8 @@ def stratified_test(tables: Sequence[Table]) -> float:
     every start McNemar's. Trials must be independent; it speaks of these starts and no others. Source: M. W. Birch, "The detection
     of partial association, I: the 2 x 2 case", Journal of the Royal Statistical Society B 26 (1964).
     """
+    from scipy.stats import hypergeom  # here, for loading it would delay every command
+
     chances = np.ones(1)
     seen = 0
     for first, of_first, second, of_second in tables:
