@@ -26,6 +26,7 @@ AlarmKind = Literal[
     "entropy_explosion",
     "repeated_actions",
     "length_drift",
+    "not_finite",
 ]
 FILE = "alarms.jsonl"
 #: Trajectories that an alarm names at most.
@@ -202,6 +203,12 @@ class AlarmLog:
         if raised:
             _append(self.path, raised)
         return raised
+
+    def tell(self, step: int, kind: AlarmKind, message: str) -> None:
+        """Write down what somebody else found in update `step`, once."""
+        if (kind, step) not in self._raised:
+            self._raised.add((kind, step))
+            _append(self.path, [Alarm(round(time.time(), 3), step, self.phase, kind, message)])
 
 
 def read_alarms(directory: Path | str) -> list[Alarm]:

@@ -5,6 +5,7 @@ Imports of a command stand inside it, so that `stepladder --help` is quick and c
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -111,6 +112,12 @@ def rl(
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Where to start from.", show_default=False)] = None,
     tasks: Tasks = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Play while it learns: off (in this process), local, auto or HOST:PORT of a Ray cluster.", show_default=False
+        ),
+    ] = None,
     output: Output = None,
     set_: Settings = None,
     settings: ShowSettings = False,
@@ -121,7 +128,9 @@ def rl(
     from stepladder.stages.rl_config import RlConfig
 
     chosen = None if algo is None else algorithm_class(algo)()
-    config = configured(RlConfig(), set_, settings, algo=chosen, checkpoint=checkpoint, tasks=tasks, output=output)
+    placed = [] if ray is None else ["asynchronous.on=true", f"ray.address={ray}"]
+    given: dict[str, Any] = {"algo": chosen, "checkpoint": checkpoint, "tasks": tasks, "output": output}
+    config = configured(RlConfig(), [*placed, *(set_ or [])], settings, **given)
     _say(f"checkpoint: {stage.main(config)}")
 
 
@@ -343,6 +352,10 @@ def main() -> NoReturn:
         if error.name is not None and extra is None:
             raise
         _fail(str(error) if extra is None else f"{error.name} is not installed: pip install 'stepladder[{extra}]'")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _fail(f"{error}; what is stored is whole. Make room, and the same command goes on")
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)

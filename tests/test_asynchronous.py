@@ -1,9 +1,10 @@
-"""Asynchronous reinforcement learning: what is begun, what is taken, and that nothing is lost or learned twice."""
+"""Asynchronous reinforcement learning end to end, in one process and on a Ray cluster of this machine."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 from test_rl import FORMS, checkpoint, click_anywhere
 
-from stepladder.agents.qwen_vl import QwenVLAgent
+from stepladder.config import ConfigError
 from stepladder.run import read_metrics
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.rl import main
+from stepladder.stages.rl_config import RlConfig
 from stepladder.store import TrajectoryStore
 
 ASYNCHRONOUS = replace(FORMS, asynchronous=replace(FORMS.asynchronous, on=True), environments=4, replay=0)
@@ -28,22 +30,86 @@ def clicks() -> Any:
     AgentOptions.build = build  # type: ignore[method-assign]
 
 
+def begun(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (directory / "groups.jsonl").read_text().splitlines()]
+
+
+def check_run(config: RlConfig) -> list[dict[str, Any]]:
+    """What every finished run must show; its measurements of the rollouts."""
+    with TrajectoryStore(config.output / "rollouts-0.jsonl") as store:
+        groups = Counter(one.group for one in store.summaries())
+        assert len(store) == sum(groups.values())
+    sizes = {one["group"]: one["jobs"] for one in begun(config.output)}
+    assert all(groups[group] <= sizes[group] for group in groups)
+    told = read_metrics(config.output, "rollouts")
+    assert [one["step"] for one in told] == list(range(1, config.updates + 1))
+    assert all(one["staleness_max"] <= config.asynchronous.staleness for one in told)
+    assert sum(one["kept"] for one in told) <= sum(groups.values())
+    assert (config.output / "checkpoint" / "model.safetensors").exists()
+    assert not (config.output / "directory.mark").exists()
+    return told
+
+
 def test_a_run_learns_while_it_plays(tmp_path: Path) -> None:
     config = replace(ASYNCHRONOUS, checkpoint=checkpoint(tmp_path / "start"), output=tmp_path / "run")
     main(config, show=False)
-    with TrajectoryStore(config.output / "rollouts-0.jsonl") as store:
-        groups = Counter(one.group for one in store.summaries())
-    begun = [json.loads(line) for line in (config.output / "groups.jsonl").read_text().splitlines()]
-    assert set(groups) <= {one["group"] for one in begun}
-    told = read_metrics(config.output, "rollouts")
-    assert [one["step"] for one in told] == [1, 2, 3, 4]
-    assert all(one["staleness_max"] <= config.asynchronous.staleness for one in told)
-    print(told)
+    told = check_run(config)
+    assert max(one["staleness_max"] for one in told) > 0, "nothing was played while it learned"
+    assert all(0 < one["engine_use"] <= 1 for one in told)
+    assert all(0 < one["environment_use"] <= 1 for one in told)
+    trained = read_metrics(config.output, "rl")
+    assert trained[-1]["grad_norm"] > 0
+    assert trained[-1]["validation_episodes"] == 4
 
 
-def test_ray(tmp_path: Path) -> None:
-    config = replace(ASYNCHRONOUS, checkpoint=checkpoint(tmp_path / "start"), output=tmp_path / "run")
-    config = replace(config, ray=replace(config.ray, address="local"))
+def test_without_staleness_it_plays_then_learns(tmp_path: Path) -> None:
+    asynchronous = replace(ASYNCHRONOUS.asynchronous, staleness=0)
+    config = replace(ASYNCHRONOUS, checkpoint=checkpoint(tmp_path / "start"), output=tmp_path / "run", asynchronous=asynchronous)
     main(config, show=False)
-    told = read_metrics(config.output, "rollouts")
-    print(told)
+    check_run(config)
+
+
+@pytest.mark.learning
+def test_two_ranks_learn_from_the_rollouts_of_the_first(tmp_path: Path) -> None:
+    config = replace(ASYNCHRONOUS, checkpoint=checkpoint(tmp_path / "start"), output=tmp_path / "run", ranks=2)
+    main(config, show=False)
+    check_run(config)
+    assert not len(TrajectoryStore(config.output / "rollouts-1.jsonl"))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_processes_of_a_ray_cluster_play(tmp_path: Path, shared: bool) -> None:
+    """With a directory that all see, and with pictures that travel."""
+    config = replace(ASYNCHRONOUS, checkpoint=checkpoint(tmp_path / "start"), output=tmp_path / "run")
+    config = replace(config, ray=replace(config.ray, address="local", workers=1, share_files=shared), updates=2, max_steps=1)
+    main(config, show=False)
+    told = check_run(config)
+    assert told[-1]["processes_lost"] == 0
+    assert told[-1]["engine_tokens"] > 0
+    with TrajectoryStore(config.output / "rollouts-0.jsonl") as store:
+        versions = {step.completion.version for one in store for step in one.steps if step.completion is not None}
+    assert 0 in versions
+    assert len(versions) > 1, "new weights never arrived"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"probe": 1}, "probe is 1; asynchronous rollouts play groups whole"),
+        ({"replay": 1, "ranks": 2}, "replay: asynchronous rollouts have one store"),
+        ({"asynchronous.on": False, "ray.address": "local"}, "set asynchronous.on=true too"),
+        ({"ray.address": "nowhere"}, "ray.address is 'nowhere'; it must be off, local, auto or HOST:PORT"),
+        ({"ray.workers": 0}, "ray.workers is 0; it must be at least 1"),
+    ],
+)
+def test_settings_that_cannot_be(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    config = replace(ASYNCHRONOUS, checkpoint=tmp_path)
+    for name, value in settings.items():
+        config = changed(config, name.split("."), value)
+    with pytest.raises(ConfigError, match=message):
+        config.check()
+
+
+def changed(config: Any, path: Sequence[str], value: Any) -> Any:
+    first, *rest = path
+    return replace(config, **{first: changed(getattr(config, first), rest, value) if rest else value})

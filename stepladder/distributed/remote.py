@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,20 +21,28 @@ class Lost(Exception):
     """The process that should have answered is gone, for now or for good."""
 
 
+@dataclass(frozen=True)
+class Life:
+    """A process that an actor has, or has had: `name` is another one for each."""
+
+    name: str
+    process: int
+    machine: str
+
+
 class Host:
     """The actor: `build(*arguments)` makes the object whose asynchronous methods can be called."""
 
     def __init__(self, build: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self._object = build(*arguments)
-        #: Another one for every process that this actor has had.
-        self.life = secrets.token_hex(8)
+        self._life = Life(secrets.token_hex(8), os.getpid(), platform.node())
 
     async def call(self, method: str, *arguments: Any) -> Any:
         return await getattr(self._object, method)(*arguments)
 
-    async def ping(self) -> tuple[str, int]:
-        """(name of this process's life, its process id)."""
-        return self.life, os.getpid()
+    async def ping(self) -> Life:
+        """Which process this is."""
+        return self._life
 
 
 @dataclass(frozen=True)
@@ -47,9 +56,9 @@ class Remote:
         A cancelled call is cancelled there, too. Raises Lost."""
         return await _answer(self.handle.call.remote(method, *arguments))
 
-    async def ping(self) -> tuple[str, int]:
+    async def ping(self) -> Life:
         """See `Host.ping`. Raises Lost."""
-        found: tuple[str, int] = await _answer(self.handle.ping.remote())
+        found: Life = await _answer(self.handle.ping.remote())
         return found
 
 

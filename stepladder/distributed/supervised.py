@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError
 
-from stepladder.distributed.remote import Lost, Remote
+from stepladder.distributed.remote import Life, Lost, Remote
 from stepladder.distributed.settings import RaySettings
 from stepladder.errors import UserError
 
@@ -26,9 +26,10 @@ class Supervised:
 
     def __init__(self, name: str, remote: Remote, settings: RaySettings, born: Callable[[], Awaitable[None]]) -> None:
         self.name, self.remote, self.settings = name, remote, settings
-        #: Processes that were lost, and the process id of the present one.
-        self.losses, self.process = 0, 0
-        self._born, self._life = born, ""
+        #: Processes that were lost, and the present one.
+        self.losses = 0
+        self.life: Life | None = None
+        self._born = born
         self._up = asyncio.Event()
         self._failure: Exception | None = None
         self._look_now = asyncio.Event()
@@ -63,7 +64,7 @@ class Supervised:
                 await self._look()
             except Lost as error:
                 self._down()
-                if isinstance(error.__cause__, ActorDiedError) and not self._life:
+                if isinstance(error.__cause__, ActorDiedError) and self.life is None:
                     self._give_up(PlacementFailure(f"{self.name} does not start: {_reason(error.__cause__)}"))
             except TimeoutError:
                 _logger.warning("%s said nothing for %g s; it is ended and begun anew", self.name, self.settings.silence)
@@ -82,11 +83,11 @@ class Supervised:
         # One that is being made anew may take long: its model has to be read.
         patience = self.settings.silence if self._up.is_set() else max(self.settings.silence, self.settings.patience)
         async with asyncio.timeout(patience):
-            life, self.process = await self.remote.ping()
-        if life != self._life:
-            if self._life:
+            life = await self.remote.ping()
+        if life != self.life:
+            if self.life is not None:
                 self._down()
-            self._life = life
+            self.life = life
             await self._born()
         self._up.set()
 

@@ -274,10 +274,13 @@ class Rollouts:
 
     def _played(self, episode: _Episode, playing: asyncio.Task[Trajectory]) -> None:
         """What became of an attempt: a trajectory, another attempt, or an error for the trainer."""
+        needed = episode.group is None or episode in episode.group.episodes
         if playing.cancelled():
             self._statistics.stopped += 1
             return
         error = playing.exception()
+        if not needed and (isinstance(error, WorkerLost) or (error is None and playing.result().environment_failed)):
+            return  # the group was whole without it before this was known
         if isinstance(error, WorkerLost):
             self._statistics.lost += 1
             _logger.warning("%s: %s", episode.job.identifier, error)
@@ -325,6 +328,8 @@ class Rollouts:
         assert group is not None
         self.store.append(trajectory)
         self._statistics.kept += 1
+        if episode not in group.episodes:
+            return
         group.finished[episode.job.index] = trajectory
         group.episodes.remove(episode)
         if group.whole:

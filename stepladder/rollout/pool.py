@@ -25,6 +25,7 @@ from stepladder.images import ImageStore
 from stepladder.interfaces import Environment, EnvironmentFailure
 from stepladder.pressure import Pressure, Room
 from stepladder.rollout.opening import close_environments, open_environments
+from stepladder.rollout.slowed import Latency, SlowedEnvironment
 
 #: Opens so many environments, which may share what is dear.
 OpenEnvironments = Callable[[int], Awaitable[Sequence[Environment]]]
@@ -43,7 +44,7 @@ class PoolSettings:
     Every `check_every` seconds those that rest are checked (0: never). No further episode begins while less than `memory` GiB are
     free or more than `load` processes a core want to run (0: whatever is free), as long as another one is at work. The pool gives
     up after `most_failures` openings in a row that failed, or that brought environments which fail when they are tried. To open,
-    prepare and check one may take `open_deadline` seconds.
+    prepare and check one may take `open_deadline` seconds. `latency` slows their steps.
     """
 
     spares: int = 0
@@ -52,6 +53,7 @@ class PoolSettings:
     load: float = 32.0
     most_failures: int = 5
     open_deadline: float = 120.0
+    latency: Latency = field(default_factory=Latency)
 
     def __post_init__(self) -> None:
         for name, least in (("spares", 0), ("check_every", 0), ("memory", 0), ("load", 0), ("most_failures", 1)):
@@ -129,7 +131,10 @@ class EnvironmentPool:
         whose pictures go to `images`. Entering it raises what `open_environments` raises."""
 
         async def open_many(count: int) -> Sequence[Environment]:
-            return await open_environments(name, images, count, options)
+            opened = await open_environments(name, images, count, options)
+            if settings is None or not settings.latency.median:
+                return opened
+            return [SlowedEnvironment(one, settings.latency) for one in opened]
 
         return cls(open_many, size, settings)
 

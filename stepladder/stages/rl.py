@@ -6,7 +6,7 @@ One update: draw tasks, play a group of episodes from each start, keep the group
 take one optimizer step. Files of a run:
 
     rollouts-<rank>.jsonl   every episode, written the moment it is over
-    state.pt                weights, optimizer and curriculum every `save_every` updates
+    state.pt                weights, optimizer and curriculum every `save_every` updates; state.previous.pt those before
     best.pt                 the weights that did best on the validation seeds
     alarms.jsonl            signs that something else is learned than was meant (`stepladder.alarms`)
     checkpoint/             these weights, or the last ones, as a Hugging Face directory
@@ -39,7 +39,18 @@ from stepladder.train.parallel import run_ranks
 
 #: Settings that change how a run is done and not what comes out of it; so does `updates` where the learning rate does not decay.
 MAY_CHANGE = (
-    *("output", "save_every", "environments", "pool", "max_seconds", "track", "alarms", "activation_checkpointing", "ray"),
+    *(
+        "output",
+        "save_every",
+        "rollback",
+        "environments",
+        "pool",
+        "max_seconds",
+        "track",
+        "alarms",
+        "activation_checkpointing",
+        "ray",
+    ),
     *(f"asynchronous.{name}" for name in ("staleness", "retries", "blacklist", "losses", "in_progress")),
     *FREE_CALLS,
 )

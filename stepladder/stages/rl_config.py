@@ -61,7 +61,8 @@ class RlConfig:
     running time, so that what it comes to then depends on the machine. `track` names trackers of the measurements
     (`stepladder.tracking`). With `asynchronous.on` episodes are played while it learns, `environments` at a time in each process
     that plays; `ray` says which processes these are. `alarms` says what is watched for while it trains; nothing that is learned
-    depends on it."""
+    depends on it. An update whose gradient is not finite is left out; after `rollback` in a row (0: never) the weights are those of
+    the last saved state again."""
 
     checkpoint: Path = Path("runs/demo/sft/checkpoint")
     tasks: str = "miniwob@demo"
@@ -109,6 +110,7 @@ class RlConfig:
     patience: int = 0
     export: Literal["best", "last"] = "best"
     save_every: int = 10
+    rollback: int = 3
     max_seconds: float | None = None
     asynchronous: AsynchronousSettings = field(default_factory=AsynchronousSettings)
     ray: RaySettings = field(default_factory=RaySettings)
@@ -120,6 +122,7 @@ class RlConfig:
         for name, least in (
             *(("updates", 1), ("groups", 1), ("group_size", 1), ("rounds", 1), ("environments", 1), ("ranks", 1)),
             *(("micro_batch", 1), ("evaluate_every", 1), ("save_every", 1), ("seeds", self.ranks), ("replay", 0), ("patience", 0)),
+            ("rollback", 0),
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}")

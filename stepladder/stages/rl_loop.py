@@ -43,20 +43,23 @@ from stepladder.stages.rl_learner import Learner
 from stepladder.stages.rl_tasks import training_tasks
 from stepladder.store import Summary, TrajectoryStore
 from stepladder.train.parallel import agreed, gather
+from stepladder.train.state_file import StateFile
 from stepladder.train.trainer import save_state
 from stepladder.types import Group, Limits, Sampling, Task, Trajectory
 
 
 @dataclass
 class Standing:
-    """How far a run has come; part of the saved state. `curriculum` is the curriculum's memory, `dynamic` that of
-    the sizes of groups, `rollouts` that of asynchronous ones, `flat_share` the expansion's."""
+    """How far a run has come; part of the saved state. `broken` counts updates in a row whose gradient was not finite. `curriculum`
+    is the curriculum's memory, `dynamic` that of the sizes of groups, `rollouts` that of asynchronous ones, `flat_share` the
+    expansion's."""
 
     update: int = 0
     best: float = -1.0
     best_update: int = 0
     stale: int = 0
     seconds: float = 0.0
+    broken: int = 0
     curriculum: dict[str, Any] = field(default_factory=dict)
     dynamic: dict[str, Any] = field(default_factory=dict)
     rollouts: dict[str, Any] = field(default_factory=dict)
@@ -86,6 +89,7 @@ class RankLoop:
         self.alarms = AlarmLog(config.output, "rl", config.alarms) if run is not None else None
         #: The groups of the present update as alarms see them, from all ranks.
         self.observed: list[list[Member]] = []
+        self._state_file = StateFile(config.output / "state.pt")
         self._open_players(images, judge)
 
     def _open_players(self, images: ImageStore, judge: Judge | None) -> None:
@@ -180,7 +184,26 @@ class RankLoop:
         return self._learn_now(groups)
 
     def _learn_now(self, groups: Sequence[Group]) -> dict[str, float]:
-        return self.learner.learn(groups)
+        """What `Learner.learn` gives. An update whose gradient is not finite is left out; after `rollback` of them in a row the
+        weights and the optimizer's memory are those of the last saved state again, in which nothing of this was yet."""
+        standing, config = self.standing, self.config
+        try:
+            figures = self.learner.learn(groups)
+        except FloatingPointError as error:
+            standing.broken += 1
+            message = f"{error}; the update is left out"
+            if config.rollback and standing.broken >= config.rollback:
+                state = agreed(None if self.rank else self._state_file.load())
+                if state is None:
+                    raise
+                self.learner.load_state(state)
+                standing.broken = 0
+                message += f", and weights and optimizer are those of update {state['standing']['update']} again"
+            if self.alarms is not None:
+                self.alarms.tell(standing.update + 1, "not_finite", message)
+            return {"skipped": 1.0}
+        standing.broken = 0
+        return figures
 
     async def _refresh(self, version: int) -> None:
         """Whoever plays goes on with the weights that were just learned."""
@@ -346,17 +369,16 @@ class RankLoop:
             return
         self.standing.curriculum, self.standing.flat_share = self.curriculum.state(), self.expansion.flat_share
         self.standing.dynamic, self.standing.rollouts = self.dynamic.state(), self._rollouts_state()
-        save_state(self.config.output / "state.pt", {**self.learner.state(), "standing": asdict(self.standing)})
+        self._state_file.save({**self.learner.state(), "standing": asdict(self.standing)})
 
     def _rollouts_state(self) -> dict[str, Any]:
         """What asynchronous rollouts have to remember."""
         return {}
 
     def _load(self) -> None:
-        path = self.config.output / "state.pt"
-        if not path.exists():
+        state = agreed(None if self.rank else self._state_file.load())
+        if state is None:
             return
-        state = torch.load(path, weights_only=True)
         self.learner.load_state(state)
         self.standing = Standing(**state["standing"])
         self.curriculum.load_state(self.standing.curriculum)

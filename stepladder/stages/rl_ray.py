@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,15 @@ from stepladder.images import ImageStore
 from stepladder.rollout.asynchronous import WorkerLost
 from stepladder.rollout.group import EpisodeJob
 from stepladder.rollout.judging import TERM
+from stepladder.run import write_json
 from stepladder.stages.replica import Replica
 from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.rl_in_process import EngineUse
 from stepladder.stages.rollout_process import Playing, RolloutProcess, SharedDirectory
 from stepladder.types import Sampling, Trajectory
+
+#: Which process of which machine is what, while the run is at work.
+PROCESSES = "processes.json"
 
 
 class RayPlacement:
@@ -67,7 +71,7 @@ class RayPlacement:
         """What `EngineUse` gives of all replicas, and the processes that were lost so far."""
         done = [one for one in await asyncio.gather(*(_asked(replica, "work_done") for replica in self._replicas)) if one]
         use = self._use.interval(sum(one[0] for one in done), sum(one[1] for one in done), len(self._replicas))
-        parts = [*self._replicas, *(worker.part for worker in self.workers if worker.part is not None)]
+        parts = self._parts()
         return {**use, "processes_lost": float(sum(part.losses for part in parts))}
 
     async def counts(self) -> Counter[str]:
@@ -81,15 +85,26 @@ class RayPlacement:
         await asyncio.gather(*(_asked(part, "close") for part in parts))
         if self._cluster is not None:
             await self._cluster.close()
-        (self.config.output / SharedDirectory.NAME).unlink(missing_ok=True)
+        for name in (SharedDirectory.NAME, PROCESSES):
+            (self.config.output / name).unlink(missing_ok=True)
+
+    def _parts(self) -> list[Supervised]:
+        return [*self._replicas, *(worker.part for worker in self.workers if worker.part is not None)]
+
+    def _note(self) -> None:
+        """Who is who, for those who look at the machines."""
+        found = {part.name: asdict(part.life) for part in self._parts() if part.life is not None}
+        write_json(self.config.output / PROCESSES, found)
 
     async def _replica_born(self, number: int) -> None:
         """A replica in a new process has the weights of the checkpoint."""
+        self._note()
         if self._weights is not None:
             await self._replicas[number].remote.call("update", *self._weights)
 
     async def _worker_born(self, number: int) -> None:
         """A worker in a new process does not know whom to ask. A replica's handle is good for all of its processes."""
+        self._note()
         part = self.workers[number].part
         assert part is not None
         await part.remote.call("connect", [one.remote for one in self._replicas])

@@ -1,0 +1,60 @@
+"""The state of a training in one file, and the state before it in another: where the newest is torn, the other one is taken."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stepladder.errors import UserError
+from stepladder.train.trainer import save_state
+
+_logger = logging.getLogger(__name__)
+
+
+class TornState(UserError, RuntimeError):
+    """There are saved states, and none can be read; the message names them."""
+
+
+class StateFile:
+    """The state at `path`; the one before stands beside it as `<stem>.previous.pt`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.previous = path.with_name(f"{path.stem}.previous{path.suffix}")
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write `state`, whole or not at all; what it replaces becomes the previous one."""
+        if self.path.exists():
+            temporary = self.previous.with_name(f"{self.previous.name}.partial")
+            temporary.unlink(missing_ok=True)
+            os.link(self.path, temporary)
+            temporary.replace(self.previous)
+        save_state(self.path, state)
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest state that can be read, None where none was saved. A kill leaves whole files; a disk may not. Raises TornState
+        when there is none that can be read."""
+        unread = []
+        for path in (self.path, self.previous):
+            if not path.exists():
+                continue
+            try:
+                state: dict[str, Any] = torch.load(path, weights_only=True)
+            except Exception as error:  # torn files show themselves in many ways
+                _logger.warning("%s cannot be read: %s", path, error)
+                unread.append(path)
+                continue
+            if unread:
+                _logger.warning("going on from %s, which was saved before it", path)
+            return state
+        if unread:
+            raise TornState(
+                f"{' and '.join(map(str, unread))} cannot be read; the disk has lost part of them. Move them away to begin again "
+                "with the episodes that are stored"
+            )
+        return None
