@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 TORCH_OPTIONS ?=
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt
 
 .PHONY: help setup demo test test-learning test-vllm check bench clean clean-runs chromium chromium-full chromium-driver desktop osworld
 
@@ -39,6 +39,7 @@ setup: .venv/ready chromium
 	@echo "== packages into .venv (PyTorch first, at the exact version of constraints.txt)"
 	@$(PIP) --quiet $(TORCH_OPTIONS) "$$(grep '^torch==' constraints.txt)"
 	@$(PIP) --quiet -e ".[browser,bridge,data,desktop,osworld,train,dev]"
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib stepladder || true  # on all cores, unlike pip; some files are of no Python
 	@touch $@
 
 chromium: .venv/ready
@@ -54,19 +55,19 @@ demo: setup
 	@echo "== the demonstration, into runs/demo; interrupt it whenever you like, the same command goes on"
 	@$(BIN)/stepladder demo
 
-desktop: .venv/ready
+desktop:
 	@dev/install_desktop.sh applications
 
-osworld: .venv/ready
+osworld:
 	@dev/install_desktop.sh osworld
 
 test: setup chromium-full desktop
 	@echo "== tests, two at a time"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-learning: setup
 	@echo "== tests that train for minutes, two at a time"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m learning
+	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -m learning
 
 test-vllm: .venv/ready
 	@PIP_TORCH="$(TORCH_OPTIONS)" dev/install_vllm.sh .venv-vllm $(PYTHON)
