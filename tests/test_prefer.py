@@ -24,7 +24,7 @@ from stepladder.images import ImageStore
 from stepladder.models.lora import LoraSettings
 from stepladder.run import read_metrics
 from stepladder.seeds import train_seeds
-from stepladder.stages import memory_check, rl
+from stepladder.stages import memory_check, preference_learner, rl
 from stepladder.stages import prefer as stage
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.measure import Playing, measure
@@ -237,3 +237,10 @@ def test_what_will_not_fit_is_refused_before_it_begins(run: Path, tmp_path: Path
     with pytest.raises(ConfigError, match=r"will not fit: needs about .* are free; try "):
         stage.main(config, show=False)
     assert not (config.output / "checkpoint").exists()
+
+
+def test_all_that_learns_is_on_the_device(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings(run, tmp_path / "prefer")
+    monkeypatch.setattr(preference_learner, "device_of", lambda device: torch.device("meta"))
+    made = first_trainer(monkeypatch, lambda: stage.main(config, show=False))
+    assert {parameter.device.type for _, parameter in made.named_parameters()} == {"meta"}

@@ -27,7 +27,7 @@ from stepladder.models.checkpoint import load_checkpoint
 from stepladder.models.small import SmallModel
 from stepladder.run import read_metrics, read_phases
 from stepladder.seeds import HELDOUT
-from stepladder.stages import memory_check
+from stepladder.stages import memory_check, pretrain_setup
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.pretrain import main
 from stepladder.stages.pretrain_config import AnnealingPhase, LengtheningPhase, PretrainConfig, PretrainPhase
@@ -380,3 +380,10 @@ def test_what_will_not_fit_is_refused_before_it_begins(tmp_path: Path, monkeypat
     with pytest.raises(ConfigError, match=r"will not fit: needs about .* are free; try "):
         main(config, show=False)
     assert not (config.output / "checkpoint").exists()
+
+
+def test_all_that_learns_is_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(TINY, output=tmp_path / "pretrain", core=replace(TINY.core, contrastive=0.5))
+    monkeypatch.setattr(pretrain_setup, "device_of", lambda device: torch.device("meta"))
+    made = first_trainer(monkeypatch, lambda: main(config, show=False))
+    assert {parameter.device.type for _, parameter in made.named_parameters()} == {"meta"}

@@ -28,7 +28,7 @@ from stepladder.models.lora import LoraSettings
 from stepladder.models.small import SmallModel
 from stepladder.rollout.group import policy_player
 from stepladder.run import read_metrics, read_phases
-from stepladder.stages import memory_check
+from stepladder.stages import memory_check, sft_setup
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.collect import CollectConfig
 from stepladder.stages.collect import main as collect
@@ -332,3 +332,12 @@ def test_what_will_not_fit_is_refused_before_it_begins(
     with pytest.raises(ConfigError, match=r"will not fit: needs about .* are free; try "):
         main(config, show=False)
     assert not (config.output / "checkpoint").exists()
+
+
+def test_all_that_learns_is_on_the_device(
+    demonstrations: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, demonstrations=demonstrations, output=tmp_path / "sft", checkpoint=undisturbed)
+    monkeypatch.setattr(sft_setup, "device_of", lambda device: torch.device("meta"))
+    made = first_trainer(monkeypatch, lambda: main(config, show=False))
+    assert {parameter.device.type for _, parameter in made.named_parameters()} == {"meta"}

@@ -75,7 +75,7 @@ class PerceptionHead(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> PerceptionHead:
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, weights_only=True, map_location="cpu")
         head = cls(saved["hidden"], saved["kinds"], saved["words"])
         head.load_state_dict(saved["state"])
         return head

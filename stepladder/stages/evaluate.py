@@ -66,6 +66,7 @@ FREE = (
     "output",
     "osworld_results",
     "track",
+    "device",
     "environments",
     "strips",
     "baselines",
@@ -90,7 +91,8 @@ class EvaluateConfig:
     "a11y_tree"; the environment is then asked for its tree. `max_tokens` bounds a reply; by default as long as the agent's
     replies may become. `osworld_results` is a directory into which every episode is also written as OSWorld writes them
     (`stepladder.interchange.osworld_results`). `judge` grades tasks that have no other check, and `judge_api` says how its server
-    is called. `track` names trackers of the measurements (`stepladder.tracking`)."""
+    is called. `device` is that of a checkpoint: "cpu", "cuda", such as "cuda:1", or "auto", a GPU where there is one. `track` names
+    trackers of the measurements (`stepladder.tracking`)."""
 
     tasks: str = "miniwob@demo"
     policy: str = "random"
@@ -106,6 +108,7 @@ class EvaluateConfig:
     trials: int = 1
     dialect: str | None = None
     agent: Mapping[str, Given] = field(default_factory=dict)
+    device: str = "auto"
     observe: str | None = None
     seed: int = 0
     strips: int = 6
@@ -321,7 +324,7 @@ def _player(
         return
     agent = setup.build()
     sampling = Sampling(config.temperature, 1.0, _reply_tokens(config, setup), seed=config.seed)
-    with open_policy(name, images, agent, config.api, meter) as (policy, _):
+    with open_policy(name, images, agent, config.api, meter, config.device) as (policy, _):
         yield policy_player(agent, policy, sampling, Limits(max_steps=config.max_steps), live=live), policy
 
 

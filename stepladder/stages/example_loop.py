@@ -70,7 +70,7 @@ def learn_from_examples(
     """Go on from the file `state` until every one of `count` examples came up often enough; rank 0 has the `run`."""
     trainer = learner.trainer
     if state.exists():
-        trainer.load_state(torch.load(state, weights_only=True))
+        trainer.load_state(torch.load(state, weights_only=True, map_location="cpu"))
     with Progress(name, learner.updates, show=show and run is not None) as progress:
         if trainer.step_count == 0:
             _log(run, name, 0, learner.score())

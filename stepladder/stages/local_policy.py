@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.config import ConfigError
@@ -17,13 +18,16 @@ from stepladder.models.renderer import Renderer
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.stages.agent_options import AgentOptions
+from stepladder.train.devices import AUTOMATIC, check_device, device_of
 from stepladder.types import IntArray
 
 
-def load_policy(directory: Path, images: ImageStore) -> tuple[Qwen3VLForConditionalGeneration, Renderer]:
-    """Model and renderer of a checkpoint. Raises ConfigError for a directory that holds no whole checkpoint."""
+def load_policy(
+    directory: Path, images: ImageStore, device: torch.device | str = "cpu"
+) -> tuple[Qwen3VLForConditionalGeneration, Renderer]:
+    """Model, on `device`, and renderer of a checkpoint. Raises ConfigError for a directory that holds no whole checkpoint."""
     try:
-        model, processor = load_checkpoint(directory)
+        model, processor = load_checkpoint(directory, device=str(device))
     except FileNotFoundError as error:
         raise ConfigError(str(error)) from error
     return model, Renderer(processor, images)
@@ -48,13 +52,15 @@ def check_vocabulary(directory: Path, renderer: Renderer, reply: IntArray, promp
 
 @contextmanager
 def open_checkpoint(
-    directory: Path, images: ImageStore, name: str, agent: Agent | None = None
+    directory: Path, images: ImageStore, name: str, agent: Agent | None = None, device: str = AUTOMATIC
 ) -> Iterator[tuple[LocalPolicy, Agent]]:
-    """The policy, called `name`, and its agent: `agent`, or the one that the checkpoint was trained with.
+    """The policy, called `name`, and its agent: `agent`, or the one that the checkpoint was trained with. `device` as of
+    `train.devices`.
 
-    Raises ConfigError for a directory that holds no whole checkpoint.
+    Raises ConfigError for a directory that holds no whole checkpoint, and for a device that is not there.
     """
-    engine = Engine(*load_policy(directory, images))
+    check_device(device)
+    engine = Engine(*load_policy(directory, images, device_of(device)))
     try:
         yield LocalPolicy(engine, name), AgentOptions.of_checkpoint(directory).build() if agent is None else agent
     finally:

@@ -22,6 +22,7 @@ from stepladder.stages.local_policy import kept_prompts, load_policy
 from stepladder.stages.player import Player
 from stepladder.stats import Rate, success_rate
 from stepladder.store import TrajectoryStore
+from stepladder.train.devices import AUTOMATIC, check_device, device_of
 from stepladder.train.parallel import run_ranks
 from stepladder.types import Limits, Sampling, Task, Trajectory
 
@@ -32,7 +33,8 @@ GREEDY, SAMPLED = "greedy", "sampled"
 @dataclass(frozen=True)
 class Playing:
     """How the episodes of a measurement are played: `trials` sampled ones and a greedy one from every start, `environments` at a
-    time in each of `ranks` processes. `options` go to the environment; the others are as in `stages.rl_config.RlConfig`."""
+    time in each of `ranks` processes. `options` go to the environment; `device` is that of `train.devices`; the others are as in
+    `stages.rl_config.RlConfig`."""
 
     trials: int = 4
     temperature: float = 1.0
@@ -43,6 +45,7 @@ class Playing:
     environments: int = 6
     options: Mapping[str, Any] = field(default_factory=dict)
     pool: PoolSettings = field(default_factory=PoolSettings)
+    device: str = AUTOMATIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Quality:
 def measure(directory: Path, checkpoint: Path, starts: Sequence[tuple[Task, int]], playing: Playing) -> Quality:
     """Play every start and keep the episodes in `directory`; those that are there already are not played again. Raises
     EnvironmentFailure when no episode of either kind has a grade."""
+    check_device(playing.device, playing.ranks)
     directory.mkdir(parents=True, exist_ok=True)
     run_ranks(_play, playing.ranks, directory, checkpoint, starts, playing)
     sampled = list(_stored(directory, SAMPLED, playing.ranks))
@@ -67,7 +71,7 @@ def measure(directory: Path, checkpoint: Path, starts: Sequence[tuple[Task, int]
 def _play(rank: int, world: int, directory: Path, checkpoint: Path, starts: Sequence[tuple[Task, int]], playing: Playing) -> None:
     images = ImageStore(directory / "images", cache=0)
     options = AgentOptions.of_checkpoint(checkpoint)
-    engine = Engine(*load_policy(checkpoint, images), **kept_prompts(playing.environments))
+    engine = Engine(*load_policy(checkpoint, images, device_of(playing.device)), **kept_prompts(playing.environments))
     tokens = playing.max_tokens or options.reply_tokens
     mine = starts[rank::world]
 

@@ -252,9 +252,10 @@ def open_policy(
     agent: Agent | None = None,
     api: ApiOptions | None = None,
     meter: Meter | None = None,
+    device: str = "auto",
 ) -> Iterator[tuple[Policy, Agent]]:
     """The policy, called by its `policy_name`, and its agent: `agent`, or the one that it was trained with or speaks. `meter`
-    counts what calls of servers use (default: one of `api`).
+    counts what calls of servers use (default: one of `api`). A checkpoint computes on `device` (`train.devices`).
 
     Raises ConfigError, PluginError, and what its class raises. A policy with a method `close` (a coroutine) has connections to be
     closed in the event loop that used it.
@@ -264,7 +265,7 @@ def open_policy(
     if spec.kind == "baseline":
         raise ConfigError(f"policy: {policy!r} is a baseline, and no policy that can be asked")
     if spec.kind == "checkpoint":
-        with load(LOCAL_POLICY, {}, "policy")(Path(spec.target), images, spec.name, agent) as (local, _):
+        with load(LOCAL_POLICY, {}, "policy")(Path(spec.target), images, spec.name, agent, device) as (local, _):
             yield local, agent
     elif spec.kind == "emulated":
         directories = [Path(one) for one in spec.target.split(",")]

@@ -25,7 +25,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from stepladder.compare.choices import CHOICES_FILE, pairs_of_choices, read_choices
@@ -45,10 +44,11 @@ from stepladder.stages.prefer_config import PreferConfig
 from stepladder.stages.preference_learner import SAVINGS, PreferenceLearner
 from stepladder.stages.preference_pairs import TooFewPairs, episodes_of, write_pairs, write_replies
 from stepladder.tasks import load_tasks, task_set_hash
+from stepladder.train.devices import device_of
 from stepladder.train.memory import Setting
 from stepladder.train.parallel import run_ranks
 
-MAY_CHANGE = ("output", "save_every", "track", "activation_checkpointing", "check_memory", *FREE_CALLS)
+MAY_CHANGE = ("output", "save_every", "track", "activation_checkpointing", "check_memory", "device", *FREE_CALLS)
 #: Of a run in rounds: how many there are changes how far it goes and not what a round comes to.
 ROUNDS_MAY_CHANGE = (*MAY_CHANGE, "rounds", "play.environments", "play.pool")
 
@@ -82,7 +82,7 @@ def _check_memory(config: PreferConfig) -> None:
     if config.check_memory:
         check_checkpoint(
             config.checkpoint,
-            device=torch.device("cpu"),
+            device=device_of(config.device, config.ranks),
             optimizer=config.optimizer.kind,
             trained=config.train,
             lora=config.lora,
@@ -126,7 +126,7 @@ def _in_rounds(config: PreferConfig, show: bool) -> Path:
             directory = config.output / f"round-{number}"
             seeds = train_seeds(config.play.starts, config.play.first + number * config.play.starts)
             with run.phase(f"round {number}: play"):
-                playing = config.play.playing(config.seed + number, config.ranks)
+                playing = config.play.playing(config.seed + number, config.ranks, config.device)
                 played = measure(directory / "play", newest, [(task, seed) for task in tasks for seed in seeds], playing)
             rate = played.sampled
             run.log(number, "rounds", success=rate.rate or 0.0, low=rate.low, high=rate.high, n=rate.n)

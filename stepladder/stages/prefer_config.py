@@ -19,6 +19,7 @@ from stepladder.stages.judging import check_judge
 from stepladder.stages.measure import Playing
 from stepladder.stages.policies import ApiOptions
 from stepladder.stages.preference_pairs import stores_of
+from stepladder.train.devices import AUTOMATIC, check_device
 from stepladder.train.optimizer import OptimizerConfig
 from stepladder.train.precision import bfloat16_is_fast
 
@@ -79,7 +80,7 @@ class PlaySettings:
         except ValueError as error:
             raise ConfigError(f"play.first, with {rounds} rounds of {self.starts} starts: {error}") from error
 
-    def playing(self, seed: int, ranks: int) -> Playing:
+    def playing(self, seed: int, ranks: int, device: str = AUTOMATIC) -> Playing:
         """How the episodes are played."""
         return Playing(
             trials=self.attempts,
@@ -91,6 +92,7 @@ class PlaySettings:
             environments=self.environments,
             options=self.options,
             pool=self.pool,
+            device=device,
         )
 
 
@@ -104,15 +106,15 @@ class PreferConfig:
     its own, `round-<number>/choices.jsonl`), or by `judge`, which compares `comparisons` pairs of episodes of each start. `kinds`
     of pairs are made, with "task" from each failure with the `per_failure` successes that part from it last.
 
-    `checkpoint` is where training starts and the reference. `loss` is learned: DPO, in the `curve` "sigmoid" or "hinge", IPO,
-    SimPO or KTO, with the settings under their names. `beta` holds the policy near the reference, `label_smoothing` is the share
-    of pairs that are taken to be labelled the wrong way round (DPO and SimPO), `imitation` weighs the likelihood of the preferred
-    reply beside a loss on pairs (`algos.preference_variants.with_imitation`). An update learns from `batch` pairs, or replies of
-    KTO, over all `ranks`, in pieces of `micro_batch` replies; every pair comes up `epochs` times. Parameters whose names begin
-    with one of `train` learn; with `lora` adapters in their place. `activation_checkpointing` is that of `train.trainer`;
-    `check_memory` refuses what will not fit into memory (`stages.memory_check`). The learning rate rises over the first `warmup`
-    updates and falls over the last share `decay` of all. One start in ten is held back, whose pairs are scored every `score_every`
-    updates."""
+    `checkpoint` is where training starts and the reference. `loss` is learned: DPO, in the `curve` "sigmoid" or "hinge", IPO, SimPO
+    or KTO, with the settings under their names. `beta` holds the policy near the reference, `label_smoothing` is the share of pairs
+    that are taken to be labelled the wrong way round (DPO and SimPO), `imitation` weighs the likelihood of the preferred reply
+    beside a loss on pairs (`algos.preference_variants.with_imitation`). An update learns from `batch` pairs, or replies of KTO,
+    over all `ranks`, in pieces of `micro_batch` replies; every pair comes up `epochs` times. Parameters whose names begin with one
+    of `train` learn; with `lora` adapters in their place. `activation_checkpointing` is that of `train.trainer`; `check_memory`
+    refuses what will not fit into memory (`stages.memory_check`). `device` is that of `train.devices`. The learning rate rises over
+    the first `warmup` updates and falls over the last share `decay` of all. One start in ten is held back, whose pairs are scored
+    every `score_every` updates."""
 
     runs: tuple[Path, ...] = (Path("runs/rl"),)
     checkpoint: Path = Path("runs/rl/checkpoint")
@@ -139,6 +141,7 @@ class PreferConfig:
     batch: int = 32
     micro_batch: int = 32
     ranks: int = 2
+    device: str = AUTOMATIC
     bf16: bool = field(default_factory=bfloat16_is_fast)
     train: tuple[str, ...] = ("model.language_model",)
     lora: LoraSettings = field(default_factory=LoraSettings)
@@ -159,6 +162,7 @@ class PreferConfig:
     def check(self) -> None:
         """Raises ConfigError for what cannot be."""
         self.lora.check()
+        check_device(self.device, self.ranks)
         for name in ("per_failure", "comparisons", "epochs", "batch", "micro_batch", "ranks", "score_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")

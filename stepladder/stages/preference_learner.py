@@ -36,6 +36,7 @@ from stepladder.stages.preference_examples import (
 from stepladder.stages.preference_pairs import TooFewPairs, held_back, read_pairs, read_replies
 from stepladder.stages.sft_setup import HEAD_FILE
 from stepladder.train.batch import collate
+from stepladder.train.devices import device_of
 from stepladder.train.optimizer import Schedule
 from stepladder.train.parallel import gather
 from stepladder.train.sample import Sample, from_reply, share_prompts
@@ -55,7 +56,7 @@ class PreferenceLearner:
     def __init__(self, rank: int, world: int, config: PreferConfig) -> None:
         self.rank, self.world, self.config = rank, world, config
         images = ImageStore(config.output / "images")
-        self.model, self.renderer = load_policy(config.checkpoint, images)
+        self.model, self.renderer = load_policy(config.checkpoint, images, device_of(config.device))
         use_attention(self.model)
         add_adapters(self.model, config.lora, config.seed)
         if config.loss == "kto":

@@ -35,6 +35,7 @@ from stepladder.stages.pretrain_config import AnnealingPhase, LengtheningPhase, 
 from stepladder.stages.pretrain_setup import PretrainLearner, build_documents, build_pretrain_learner
 from stepladder.train.averaging import Averaging, WeightAverage
 from stepladder.train.contrastive import ContrastiveTrainer
+from stepladder.train.devices import device_of
 from stepladder.train.document_mixture import DocumentMixture
 from stepladder.train.memory import Setting
 from stepladder.train.mixtures import Share
@@ -45,7 +46,7 @@ from stepladder.train.perplexity import perplexities
 from stepladder.train.scoring import Scorer
 from stepladder.train.trainer import LossWeights, save_state
 
-MAY_CHANGE = ("output", "track", "save_every", "activation_checkpointing", "check_memory")
+MAY_CHANGE = ("output", "track", "save_every", "activation_checkpointing", "check_memory", "device")
 
 #: What this stage can do to need less memory.
 SAVINGS = Savings(adapters="", shard="")
@@ -68,7 +69,7 @@ def _check_memory(config: PretrainConfig) -> None:
         averages = config.annealing.steps > 0 and config.annealing.averaging.kind != "none"
         check_checkpoint(
             config.checkpoint,
-            device=torch.device("cpu"),
+            device=device_of(config.device, config.ranks),
             optimizer=config.optimizer.kind,
             trained=config.train,
             lora=LoraSettings(),
@@ -143,7 +144,7 @@ class PhaseTraining:
         """Train to the end, and return what was found before and after."""
         state_file = self.config.output / f"{self.name}.state"
         if state_file.exists():
-            self._load(torch.load(state_file, weights_only=False))
+            self._load(torch.load(state_file, weights_only=False, map_location=self.learner.model.device))
         else:
             self._measure("before")
         with Progress(self.name, self.phase.steps, show=self.show and self.record_run is not None) as progress:

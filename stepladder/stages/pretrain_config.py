@@ -13,6 +13,7 @@ from stepladder.corpora.conditioning import Conditioning
 from stepladder.models.rope import RopeKind
 from stepladder.models.small import SmallModel
 from stepladder.train.averaging import Averaging
+from stepladder.train.devices import AUTOMATIC, check_device
 from stepladder.train.needle import NeedleTest
 from stepladder.train.optimizer import OptimizerConfig
 from stepladder.train.precision import bfloat16_is_fast
@@ -137,13 +138,15 @@ class PretrainConfig:
     (`stepladder.corpora.open_corpus`). `held_out` documents of each are never learned from, and their
     perplexity is measured every `score_every` updates; `needle` is the test before and after lengthening. Parameters whose names
     begin with one of `train` learn, by `optimizer`, whose `lr` is that of each phase. `activation_checkpointing` is that of
-    `train.trainer`; `check_memory` refuses what will not fit into memory (`stages.memory_check`)."""
+    `train.trainer`; `check_memory` refuses what will not fit into memory (`stages.memory_check`); `device` is that of
+    `train.devices`."""
 
     output: Path = Path("runs/pretrain")
     checkpoint: Path | None = None
     demonstrations: Path | None = None
     seed: int = 0
     ranks: int = 2
+    device: str = AUTOMATIC
     bf16: bool = field(default_factory=bfloat16_is_fast)
     activation_checkpointing: bool = False
     check_memory: bool = True
@@ -203,3 +206,4 @@ class PretrainConfig:
             if path is not None and not path.is_dir():
                 raise ConfigError(f"{name}: {path} is no directory")
         self.needle.check()
+        check_device(self.device, self.ranks)

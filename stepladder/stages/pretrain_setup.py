@@ -34,6 +34,7 @@ from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.local_policy import load_policy
 from stepladder.stages.pretrain_config import LengtheningPhase, PhaseName, PretrainConfig, PretrainPhase
 from stepladder.stages.sft_setup import known_words, lessons, new_model, new_tokenizer, screen_patches, thought_corpus
+from stepladder.train.devices import device_of
 from stepladder.train.document_mixture import DocumentMixture
 from stepladder.train.documents import document_samples, token_count
 from stepladder.train.mixtures import Share
@@ -66,7 +67,7 @@ class PretrainLearner:
         """The phases that were done before, and what they found; empty when nothing was."""
         if not path.exists():
             return {}
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, weights_only=True, map_location="cpu")
         self.model.load_state_dict(saved["model"])
         if self.contrast is not None:
             self.contrast.load_state_dict(saved["contrast"])
@@ -104,6 +105,8 @@ def build_pretrain_learner(config: PretrainConfig, share: Share) -> PretrainLear
         rope = rope_of(model, _original_context(config))
     except ValueError as error:
         raise ConfigError(f"checkpoint: {error}") from error
+    device = device_of(config.device)
+    model, contrast = model.to(device), None if contrast is None else contrast.to(device)
     return PretrainLearner(model.train(), renderer, corpora, held_out, contrast, rope, share)
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from stepladder.config import ConfigError
@@ -29,6 +28,7 @@ from stepladder.stages import training_report
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.memory_check import FirstUpdate, Savings, check_checkpoint
 from stepladder.stages.sft_setup import HEAD_FILE, Learner, build_learner, build_mixture
+from stepladder.train.devices import AUTOMATIC, check_device, device_of
 from stepladder.train.memory import Setting
 from stepladder.train.mixtures import Mixture, Share
 from stepladder.train.one_token import OneTokenRollout
@@ -92,13 +92,15 @@ class SftConfig:
     thought, as `bare` is asked and answers; `optimizer` is that of all phases, with the rate of each; with `lora` adapters learn in
     the place of the weights (`models.lora`); `shard` divides the language model among the ranks (`train.shard`);
     `activation_checkpointing` takes less memory and more time (`train.trainer`); `check_memory` refuses what will not fit into
-    memory before it begins (`stages.memory_check`); `track` names trackers of the measurements (`stepladder.tracking`)."""
+    memory before it begins (`stages.memory_check`); `device` is that of `train.devices`; `track` names trackers of the measurements
+    (`stepladder.tracking`)."""
 
     demonstrations: Path = Path("runs/collect")
     output: Path = Path("runs/sft")
     checkpoint: Path | None = None
     seed: int = 0
     ranks: int = 2
+    device: str = AUTOMATIC
     bf16: bool = field(default_factory=bfloat16_is_fast)
     save_every: int = 100
     questions: int = 4
@@ -175,6 +177,7 @@ def main(config: SftConfig, show: bool = True) -> Path:
     config.lora.check()
     _check_shard(config)
     _check_activations(config)
+    check_device(config.device, config.ranks)
     for name in TRAINED_PARTS:
         phase: PhaseConfig = getattr(config, name)
         if phase.one_token is not None:
@@ -227,7 +230,7 @@ def _check_memory(config: SftConfig) -> None:
         phases = [name for name in TRAINED_PARTS if getattr(config, name).steps]
         check_checkpoint(
             config.checkpoint,
-            device=torch.device("cpu"),
+            device=device_of(config.device, config.ranks),
             optimizer=config.optimizer.kind,
             trained=tuple(part for name in phases for part in TRAINED_PARTS[name]),
             lora=config.lora,
@@ -278,7 +281,7 @@ def _open_run(config: SftConfig) -> Run:
         config.output,
         config,
         seeds={"training": config.seed},
-        may_change=("output", "track", "activation_checkpointing", "check_memory"),
+        may_change=("output", "track", "activation_checkpointing", "check_memory", "device"),
         trackers=config.track,
         defaults=SftConfig(),
     )

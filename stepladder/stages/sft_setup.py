@@ -33,6 +33,7 @@ from stepladder.models.small import SmallModel, build_model, whiten_patches
 from stepladder.models.tokenizer import build_tokenizer
 from stepladder.models.vision import use_batched_vision
 from stepladder.store import TrajectoryStore
+from stepladder.train.devices import device_of
 from stepladder.train.mixtures import ActingMixture, CopyingMixture, Kit, LookingMixture, Mixture, Share
 from stepladder.train.shard import Pass, gathered
 from stepladder.train.trainer import save_state
@@ -88,7 +89,7 @@ class Learner:
         """The phases that were done before; empty when nothing was."""
         if not path.exists():
             return []
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, weights_only=True, map_location="cpu")
         load_learned(self.model, saved["model"])
         self.head.load_state_dict(saved["head"])
         return list(saved["done"])
@@ -174,7 +175,8 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
         weights=config.weights,
         ignore_above=config.ignore_above,
     )
-    return Learner(model.train(), head, renderer, kit, demonstrations, screens, visited)
+    device = device_of(config.device)
+    return Learner(model.to(device).train(), head.to(device), renderer, kit, demonstrations, screens, visited)
 
 
 def known_words(demonstrations: Demonstrations) -> list[str]:

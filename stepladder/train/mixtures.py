@@ -175,7 +175,7 @@ class LookingMixture:
                 micro_batch = self._looked_at(mine[start : start + 32])
                 assert micro_batch.visual is not None
                 visual = trainer.look(micro_batch.batch)
-                for what, (hits, total) in self.kit.head.accuracy(visual, embeddings, micro_batch.visual).items():
+                for what, (hits, total) in self.kit.head.accuracy(visual, embeddings, micro_batch.visual.to(visual.device)).items():
                     counts[f"{what} hits"] += hits
                     counts[f"{what} n"] += total
             counts = trainer.sum_over_ranks(counts)
@@ -323,7 +323,7 @@ def exact_share(trainer: Trainer, samples: Sequence[Sample], kit: Kit) -> float:
     for start in starts:
         chunk = mine[start : start + 32]
         batch = collate(chunk, kit.renderer)
-        right = trainer.most_probable(batch) == batch.targets
+        right = trainer.most_probable(batch).cpu() == batch.targets
         offset = 0
         for i in batch.order:
             trained = int(chunk[i].trained.sum())

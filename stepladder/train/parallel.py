@@ -117,7 +117,9 @@ def _in_rank(function: Callable[..., None], rank: int, world: int, rendezvous: s
     if world == len(cores):  # fewer would share the first cores with those of every other run on the machine
         _stay_on({cores[rank]})
     if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
+        # What is on the processor goes over gloo all the same.
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+        dist.init_process_group(backend, init_method=f"file://{rendezvous}", rank=rank, world_size=world)
     try:
         function(rank, world, *arguments)
     finally:

@@ -28,7 +28,7 @@ def read_state(trainer: Trainer, path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     if trainer.sharded is None:
-        state: dict[str, Any] = torch.load(path, weights_only=False)
+        state: dict[str, Any] = torch.load(path, weights_only=False, map_location="cpu")
         trainer.load_state(state)
         return state
     found = _checkpoints(trainer, path).load()

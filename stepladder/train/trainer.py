@@ -139,6 +139,8 @@ class Trainer:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.device = self.model.device
         self.banned = None if self.banned is None else self.banned.to(self.device)
+        for module in (self.head, self.critic):
+            _ = None if module is None else module.to(self.device)
         learning, adapted = [], has_adapters(self.model)
         for name, parameter in self.named_parameters():
             frozen = adapted and not is_adapter(name) and not name.startswith(("heads.", "critic."))
