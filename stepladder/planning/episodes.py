@@ -41,17 +41,7 @@ class Attempt:
     """One try of an episode. `attempt` counts from 0."""
 
     __slots__ = (
-        "attempt",
-        "began",
-        "dropped",
-        "group",
-        "left",
-        "member",
-        "random",
-        "replica",
-        "reply",
-        "steps",
-        "tokens",
+        *("asked", "attempt", "began", "dropped", "group", "left", "member", "random", "replica", "reply", "steps", "tokens"),
         "versions",
     )
 

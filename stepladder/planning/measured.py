@@ -87,7 +87,7 @@ def measured_trainer(metrics: Sequence[Mapping[str, Any]]) -> TrainerSpeed:
     if not updates:
         raise UserError("the metrics hold no two updates with learn_seconds")
     seconds = np.array([float(one["learn_seconds"]) for one in updates])
-    turns = np.array([float(one["steps"]) * (float(one["episodes"])) * _learned_share(one) for one in updates])
+    turns = np.array([float(one["steps"]) * float(one["episodes"]) * _learned_share(one) for one in updates])
     if len(updates) >= 5 and turns.std() > 0.1 * turns.mean():
         (fixed, each), _ = nnls(np.stack([np.ones_like(turns), turns], axis=1), seconds)
         return TrainerSpeed(update_seconds=float(fixed), step_seconds=float(each))

@@ -30,11 +30,12 @@ class Outcome:
     `acting` the share in which they compute, `replaced` the share in which they are being replaced. `engine_use` is the share of
     engines' time in which they compute, `engine_load` what they did beside the most that they could have done, `trainer_use` the
     share in which the trainer learns. `learn_seconds` is the mean of the time in which an update's trainer learns, `play_seconds`
-    the rest of an update. `reply_seconds` is the mean time from asking an engine to its reply. `staleness` is the number of updates between the weights that wrote a reply and those that learned from
-    it: the mean over turns, then the median, the 95th percentile and the highest of the oldest turn of each group. `queue` is the
-    mean number of groups that wait to be learned from. `repeated` are attempts that broke and `given_up` episodes that did in
-    every attempt, as shares of episodes played; `flat` and `dropped` are shares of groups begun. `bottleneck` names what holds the
-    pipeline up: a resource that does nearly all it can (`Bounds`), or what keeps all of them from it."""
+    the rest of an update, `reply_seconds` the mean time from asking an engine to its reply. `staleness` is the number of updates
+    between the weights that wrote a reply and those that learned from it: the mean over turns, then the median, the 95th
+    percentile and the highest of the oldest turn of each group. `queue` is the mean number of groups that wait to be learned from.
+    `repeated` are attempts that broke and `given_up` episodes that did in every attempt, as shares of episodes played; `flat` and
+    `dropped` are shares of groups begun. `bottleneck` names what holds the pipeline up: a resource that does nearly all it can
+    (`Bounds`), or what keeps all of them from it."""
 
     seconds: float
     updates: float
