@@ -11,6 +11,7 @@ import email.utils
 import itertools
 import json
 import logging
+import math
 import os
 import random
 import time
@@ -50,8 +51,8 @@ class PolicyFailure(UserError):
 class CallLimits:
     """`deadline` bounds a call with all its attempts, `silence` the time in which nothing at all comes, in seconds; `concurrency`
     calls are made at once. The pause after a failed attempt begins at `first_pause` and doubles up to `longest_pause`, each time
-    shortened by chance to between half and all of it. A server that has never answered is given up after `first_contact`.
-    Raises ValueError for what is not above 0."""
+    shortened by chance to between half and all of it. A server that has never answered is given up after `first_contact`, one that
+    has and takes no connection any more after `lost_contact`. Raises ValueError for what is not above 0."""
 
     deadline: float = 600.0
     silence: float = 180.0
@@ -59,9 +60,10 @@ class CallLimits:
     first_pause: float = 0.5
     longest_pause: float = 30.0
     first_contact: float = 20.0
+    lost_contact: float = math.inf
 
     def __post_init__(self) -> None:
-        for name in ("deadline", "silence", "concurrency", "first_pause", "longest_pause", "first_contact"):
+        for name in ("deadline", "silence", "concurrency", "first_pause", "longest_pause", "first_contact", "lost_contact"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
 
@@ -153,7 +155,7 @@ class ApiClient:
         counted: bool,
     ) -> tuple[T, dict[str, float]]:
         started = time.monotonic()
-        trouble = "it says nothing"
+        trouble, lost = "it says nothing", math.inf
         for attempt in itertools.count(1):
             try:
                 async with asyncio.timeout(started + self.limits.deadline - time.monotonic()):
@@ -179,6 +181,9 @@ class ApiClient:
                 trouble, pause = self._hidden(str(error)), self._pause(attempt)
             except httpx.HTTPError as error:
                 trouble, pause = f"{type(error).__name__}: {error}", self._pause(attempt)
+                lost = min(lost, time.monotonic()) if isinstance(error, httpx.ConnectError) else math.inf
+                if self._answered and time.monotonic() + pause - lost > self.limits.lost_contact:
+                    raise PolicyFailure(f"{self.name} at {self.url} cannot be reached any more: {trouble}") from None
             await self._wait(pause, started, trouble, attempt)
         raise AssertionError("count() has no end")
 
