@@ -131,7 +131,12 @@ def test_screens_of_a_run(tmp_path: Path) -> None:
             assert len(client.get("/api/live/run/screens").json()["screens"]) == shown, changed
         path.write_text('{"slot": ')
         assert client.get("/api/live/run/screens").json()["screens"] == []
-    assert client.get("/api/live/run/screens").json() == {"total": 0, "screens": [], "running": False}
+    assert client.get("/api/live/run/screens").json() == {
+        "total": 0,
+        "screens": [],
+        "running": False,
+        "rollouts": None,
+    }
     runs.close()
 
 
@@ -255,3 +260,13 @@ def test_an_evaluation_can_be_followed_to_its_end(tmp_path: Path, monkeypatch: p
             assert time.monotonic() < until, "the viewer does not find the episodes"
             time.sleep(0.1)
     runs.close()
+
+
+def test_how_busy_an_asynchronous_run_is(tmp_path: Path) -> None:
+    with Run(tmp_path / "run", {}) as run:
+        run.log(1, "rollouts", queue=2, environment_use=0.25)
+        run.log(2, "rollouts", queue=1, environment_use=0.5)
+        client = TestClient(make_app(Runs([tmp_path])), base_url="http://127.0.0.1")
+        told = client.get("/api/live/run/screens").json()
+    assert told["rollouts"] == {"queue": 1.0, "environment_use": 0.5, "step": 2.0}
+    assert told["running"]

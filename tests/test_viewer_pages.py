@@ -347,6 +347,12 @@ def test_a_running_evaluation_is_followed_to_its_end(browser: Browser, tmp_path:
             show(other, waiting, ())
             expect(page.locator(".live-card")).to_have_count(2)
             expect(page.locator(".live-card").first).to_contain_text("waits for an action")
+            expect(page.locator(".pipeline")).to_be_hidden()
+            use = {"environment_use": 0.61, "engine_use": 0.9, "trainer_use": 0.4}
+            run.log(7, "rollouts", **use, queue=3, open_groups=2, staleness=0.5, staleness_max=1, trainer_waited=2.0, dropped=1)
+            expect(page.locator(".pipeline")).to_contain_text("3 groups waiting, 2 being played")
+            expect(page.locator(".pipeline")).to_contain_text("1 groups too old")
+            expect(page.locator(".pipeline dd").first).to_contain_text("61 %")
             page.locator(".live-card").first.click()
             expect(page.locator(".live-one")).to_contain_text(TASK.instruction)
             show(watch, played.steps[1], played.steps[:1])

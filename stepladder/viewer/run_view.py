@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -164,6 +165,18 @@ class RunView:
         _, part, latest = max(timed, key=lambda one: one[0])
         assert latest is not None
         return {**latest, "phase": joined(part, latest["phase"])}
+
+    def rollouts(self) -> dict[str, float] | None:
+        """The last measurement of asynchronous rollouts (phase "rollouts"), with its "step"; None where there are none."""
+        found = [
+            (metrics.last("rollouts"), {name: one.values[-1] for name, one in metrics.phases["rollouts"].items() if one.values})
+            for part, metrics in self._metrics.items()
+            if part in self.contents.parts and "rollouts" in metrics.phases
+        ]
+        if not found:
+            return None
+        (step, _), values = max(found, key=lambda one: one[0][1])
+        return {**{name: value for name, value in values.items() if math.isfinite(value)}, "step": step}
 
     def alarms(self) -> list[dict[str, Any]]:
         return sorted((alarm for part in list(self._alarms.values()) for alarm in part), key=lambda alarm: alarm["time"])

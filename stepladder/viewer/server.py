@@ -132,7 +132,8 @@ class _Server:
         run = self._runs.get(identifier)
         run.refresh()
         screens = live_screens(run, lambda digest: picture_address(run.id, digest))
-        return json_answer({"total": len(screens), "screens": screens, "running": bool(screens) or is_running(run)})
+        running = bool(screens) or is_running(run)
+        return json_answer({"total": len(screens), "screens": screens, "running": running, "rollouts": run.rollouts()})
 
     async def page(self, _: Request) -> Response:
         data = await run_sync((STATIC / "index.html").read_bytes)

@@ -5,6 +5,7 @@ import { describe } from "./actions.js";
 import { make, replace, setText } from "./dom.js";
 import { ago, count, number, outcomeClass, percent, statusWords } from "./format.js";
 import { forPage } from "./keys.js";
+import { Pipeline } from "./live_pipeline.js";
 import { empty, failure } from "./notices.js";
 import { keep, link, pagePath, trajectoryPath } from "./router.js";
 import { Screen } from "./screen.js";
@@ -38,6 +39,7 @@ class LiveView {
     this.ended = false;
     this.state = make("span", { class: "badge", role: "status", text: "connecting" });
     this.counts = make("span", { class: "muted" });
+    this.pipeline = new Pipeline();
     this.grid = make("div", { class: "live-grid" });
     this.large = make("section", { class: "live-one", "aria-label": "Followed episode", hidden: true });
     this.none = make("div", {});
@@ -53,6 +55,7 @@ class LiveView {
   parts() {
     return [
       make("div", { class: "page-head" }, make("h1", { text: "Live" }), this.state, this.counts),
+      this.pipeline.element,
       this.large,
       this.grid,
       this.none,
@@ -94,6 +97,7 @@ class LiveView {
     try {
       const answer = await get(`/api/live/${encodeURIComponent(this.run)}/screens`, { fresh: true });
       this.screens = answer.screens;
+      this.pipeline.draw(answer.rollouts);
       this.#draw();
     } catch (error) {
       replace(this.none, failure(error));
