@@ -28,7 +28,7 @@ from stepladder.interfaces import EnvironmentFailure
 EXTRAS = {"torch": "train", "transformers": "train", "tokenizers": "train", "safetensors": "train", "miniwob": "browser"}
 EXTRAS |= dict.fromkeys(("Xlib", "jeepney", "openpyxl", "docx", "pptx", "odf"), "desktop")
 EXTRAS |= {"pyarrow": "data"} | dict.fromkeys(("tensorboard", "wandb", "trackio"), "track")
-EXTRAS |= dict.fromkeys(("httpx", "starlette", "uvicorn"), "bridge") | {"python_multipart": "osworld"}
+EXTRAS |= {"ray": "ray"} | dict.fromkeys(("httpx", "starlette", "uvicorn"), "bridge") | {"python_multipart": "osworld"}
 app = typer.Typer(
     name="stepladder",
     help="Train and evaluate computer-use agents: models that look at a screen and act until a task is done.",

@@ -20,8 +20,8 @@ PATIENCE = 120.0
 
 
 class RealCluster:
-    """Machines, as Ray sees them, with `cpus` cores each; the first is the head. `inside` stands before the command of each, such as
-    one that enters a network namespace; `addresses` are theirs."""
+    """Machines, as Ray sees them, with `cpus` cores each; the first is the head. `inside` stands before the command of each, such
+    as one that enters a network namespace; `addresses` are theirs."""
 
     def __init__(
         self,
