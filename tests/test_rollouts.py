@@ -222,6 +222,18 @@ def test_an_episode_that_takes_workers_down_is_given_up(tmp_path: Path) -> None:
     assert Counter(job.index for job in workers[0].played if job.group == "0/a-0") == {0: 1, 1: 3, 2: 1}
 
 
+def test_a_worker_that_is_gone_is_done_without_until_it_is_the_last(tmp_path: Path) -> None:
+    class Gone(Scripted):
+        async def ready(self) -> None:
+            if len(self.played) > 2:
+                raise RuntimeError("it is lost and did not come back")
+
+    setting = Setting(tmp_path / "one", [Gone(1), Scripted(1)])
+    assert len(setting.run(lambda rollouts: rollouts.take(4))) == 4
+    with pytest.raises(RuntimeError, match="did not come back"):
+        Setting(tmp_path / "all", [Gone(1), Gone(1)]).run(lambda rollouts: rollouts.take(4))
+
+
 def test_a_mistake_reaches_the_trainer(tmp_path: Path) -> None:
     setting = Setting(tmp_path, [Scripted(outcome=lambda job: (1, "mistake"))])
     with pytest.raises(RuntimeError, match="a mistake in the program"):

@@ -18,7 +18,8 @@ class RaySettings:
     `workers` processes play episodes, each as many at a time as the run says, and take `worker_cpus` cores each; `replicas`
     processes hold the model that is sampled from, with `replica_cpus` cores and `replica_gpus` GPUs each. Workers and replicas are
     spread over the machines. Each is asked every `heartbeat` seconds whether it is well; one that says nothing for `silence`
-    seconds is ended and begun anew. A cluster must find room for all of them within `patience` seconds. With `share_files` a
+    seconds is ended and begun anew, and one that does not come up within `gone` seconds is done without, as long as another one is
+    left. A cluster must find room for all of them within `patience` seconds. With `share_files` a
     process that sees the run's own directory reads and writes pictures there; others have directories of their own, and pictures
     travel."""
 
@@ -31,6 +32,7 @@ class RaySettings:
     heartbeat: float = 5.0
     silence: float = 60.0
     patience: float = 120.0
+    gone: float = 900.0
     share_files: bool = True
 
     @property
@@ -49,6 +51,6 @@ class RaySettings:
         for name in ("worker_cpus", "replica_cpus", "replica_gpus"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"ray.{name} is {getattr(self, name)}; it must be at least 0")
-        for name in ("heartbeat", "silence", "patience"):
+        for name in ("heartbeat", "silence", "patience", "gone"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"ray.{name} is {getattr(self, name)}; it must be above 0")

@@ -37,10 +37,11 @@ class Supervised:
 
     async def ready(self) -> None:
         """Wait until it is well. Raises PlacementFailure where it will not be, and what `born` raised."""
-        while not self._up.is_set():
-            if self._failure is not None:
-                raise self._failure
-            await self._up.wait()
+        try:
+            async with asyncio.timeout(self.settings.gone):
+                await self._up.wait()
+        except TimeoutError:
+            raise PlacementFailure(f"{self.name} is lost and did not come back within {self.settings.gone:g} s") from None
         if self._failure is not None:
             raise self._failure
 

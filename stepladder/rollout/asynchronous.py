@@ -65,7 +65,7 @@ class RolloutWorker(Protocol):
     capacity: int
 
     async def ready(self) -> None:
-        """Wait until it can play; for ever where it will not come back is not an answer, so it raises then."""
+        """Wait until it can play. Raises when it will not come back."""
 
     async def play(self, job: EpisodeJob, sampling: Sampling, kept: bool) -> Trajectory:
         """One attempt; `kept` says that it is trained on. A cancelled call stops the episode. Raises WorkerLost."""
@@ -140,6 +140,7 @@ class Rollouts:
         self._changed = asyncio.Event()
         self._serving: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
+        self._gone: list[RolloutWorker] = []
         self._next = max(ledger.groups, default=-1) + 1
         self._statistics = _Statistics(sum(worker.capacity for worker in workers))
 
@@ -221,7 +222,8 @@ class Rollouts:
         """One place of a worker: an episode after the other."""
         try:
             while True:
-                await worker.ready()
+                if not await self._is_ready(worker):
+                    return
                 episode = await self._next_episode()
                 episode.playing = asyncio.create_task(worker.play(episode.job, episode.sampling, episode.group is not None))
                 try:
@@ -237,6 +239,19 @@ class Rollouts:
         except BaseException as error:
             self._failure = self._failure or error
             self._tell()
+
+    async def _is_ready(self, worker: RolloutWorker) -> bool:
+        """Wait until it is; False when it will not be. The others go on without it. Raises what the last one raised."""
+        try:
+            await worker.ready()
+        except Exception as error:
+            if worker not in self._gone:
+                self._gone.append(worker)
+                _logger.warning("%s; %d of %d workers are left", error, len(self.workers) - len(self._gone), len(self.workers))
+            if len(self._gone) == len(self.workers):
+                raise
+            return False
+        return True
 
     async def _next_episode(self) -> _Episode:
         while True:

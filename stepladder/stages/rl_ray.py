@@ -177,5 +177,5 @@ def _playing(config: RlConfig) -> Playing:
         judge=config.judge,
         judge_api=config.judge_api,
         opinion=TERM in config.rewards,
-        patience=config.ray.patience,
+        patience=config.ray.gone,
     )
