@@ -31,6 +31,7 @@ PARTS: Mapping[str, Part] = {
     "export": Part("cli_viewer", "The same pages as files that open from disk or any web host."),
     "report": Part("cli_viewer", "The report of a training, written again from the files of its run."),
     "plan": Part("cli_plan", "How many tasks and trials it takes to see a difference between two agents.", alone=True),
+    "simulate": Part("cli_simulate", "How fast many environments, engines and a trainer would learn together.", alone=True),
     "judge": Part("cli_judge", "A model as judge of episodes, and how far it agrees with the tasks' checks."),
     "propose": Part("cli_judge", "New tasks that a model thinks up, which a judge grades."),
     "pretrain": Part("cli_pretraining", "Pre-train on corpora: rungs 1 to 4.", alone=True),

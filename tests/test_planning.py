@@ -313,7 +313,7 @@ def test_staggered_updates_do_not_hold_the_trainer_up() -> None:
     loop = LoopSettings("asynchronous", 40, groups=2, group_size=2, staleness=8)
     engine = replace(ENGINE, replicas=4, update_seconds=10)
     together = simulate(Pipeline(WORK, engine, TrainerSpeed(15), loop), 40)
-    apart = simulate(Pipeline(WORK, replace(engine, staggered=True), TrainerSpeed(15), loop), 40)
+    apart = simulate(Pipeline(WORK, replace(engine, staggered=1), TrainerSpeed(15), loop), 40)
     assert together.updates_per_hour == pytest.approx(3600 / 25, rel=0.01)
     assert apart.updates_per_hour == pytest.approx(3600 / 15, rel=0.01)
 
@@ -373,7 +373,7 @@ PIPELINES = st.builds(
         reply_token_seconds=st.sampled_from([0.0, 0.005]),
         update_seconds=st.sampled_from([0.0, 3.0]),
         in_progress=st.sampled_from(["finish", "continue"]),
-        staggered=st.booleans(),
+        staggered=st.integers(0, 2),
     ),
     st.builds(TrainerSpeed, st.sampled_from([0.5, 20.0]), st.sampled_from([0.0, 0.1])),
     st.builds(

@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 
 from stepladder.planning.episodes import Attempt, Environments, Group
@@ -40,7 +41,7 @@ class Loop(ABC):
         self.unfinished: dict[int, Group] = {}
         self._numbers = 0
         self._outdated: list[Replica] = []
-        self._staggering = False
+        self._updating: list[Replica] = []
         self._seed, self._on_update = seed, on_update
 
     @abstractmethod
@@ -110,8 +111,7 @@ class Loop(ABC):
         if engine.staggered:
             # Those that still wait for an older version come first, and get this one.
             self._outdated += [replica for replica in self.replicas if replica not in self._outdated]
-            if not self._staggering:
-                self._update_next()
+            self._update_some()
             then()
             return
         left = len(self.replicas)
@@ -125,11 +125,17 @@ class Loop(ABC):
         for replica in self.replicas:
             replica.update(engine.update_seconds, self.version, engine.in_progress, done)
 
-    def _update_next(self) -> None:
-        self._staggering = bool(self._outdated)
-        if self._outdated:
-            engine = self.pipeline.engine
-            self._outdated.pop(0).update(engine.update_seconds, self.version, engine.in_progress, self._update_next)
+    def _update_some(self) -> None:
+        """Update as many replicas as may be at a time."""
+        engine = self.pipeline.engine
+        for replica in [one for one in self._outdated if one not in self._updating][: engine.staggered - len(self._updating)]:
+            self._outdated.remove(replica)
+            self._updating.append(replica)
+            replica.update(engine.update_seconds, self.version, engine.in_progress, partial(self._updated, replica))
+
+    def _updated(self, replica: Replica) -> None:
+        self._updating.remove(replica)
+        self._update_some()
 
     def _close(self, group: Group) -> None:
         """Break off whatever is left of a group."""

@@ -72,8 +72,8 @@ class EngineSpeed:
     1 / reply_token_seconds.
 
     New weights take a replica `update_seconds`. With `in_progress` "finish" it first writes the replies that it has begun, with
-    "continue" these go on afterwards. `staggered` replicas are updated one after another while the others and the trainer go on,
-    otherwise all at once while the trainer waits."""
+    "continue" these go on afterwards. So many replicas as `staggered` says are updated at a time, while the others and the trainer
+    go on; with 0 all are at once, while the trainer waits."""
 
     replicas: int = 1
     max_batch: int = 64
@@ -84,11 +84,11 @@ class EngineSpeed:
     reply_token_seconds: float = 0.0
     update_seconds: float = 0.0
     in_progress: InProgress = "continue"
-    staggered: bool = False
+    staggered: int = 0
 
     def __post_init__(self) -> None:
         times = ("pass_seconds", "prompt_token_seconds", "token_seconds", "reply_token_seconds", "update_seconds")
-        _check(self, "engine", {"replicas": 1, "max_batch": 1, "prompts": 1, **dict.fromkeys(times, 0.0)})
+        _check(self, "engine", {"replicas": 1, "max_batch": 1, "prompts": 1, "staggered": 0, **dict.fromkeys(times, 0.0)})
 
     def slower(self, factor: float) -> EngineSpeed:
         """One that takes `factor` times as long to read and to write."""
