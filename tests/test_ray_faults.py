@@ -206,7 +206,7 @@ def test_fifty_random_kills_change_nothing_but_the_time(tmp_path: Path) -> None:
 @pytest.mark.faults
 def test_a_machine_whose_network_is_cut_is_done_without(tmp_path: Path) -> None:
     """Two machines in network namespaces, with pictures that travel; one is cut off for good, and another takes its place."""
-    start = imitate(tmp_path / "careless", careless=True, updates=20)
+    start = imitate(tmp_path / "careless", careless=True)
     with network(2) as net:
         addresses, inside = [net.address, *net.addresses], [[], net.inside(0), net.inside(1)]
         with cluster([2, 2, 2], addresses, inside) as made:
