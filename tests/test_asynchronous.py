@@ -13,6 +13,7 @@ import pytest
 from test_rl import FORMS, checkpoint, click_anywhere
 
 from stepladder.config import ConfigError
+from stepladder.models.lora import LoraSettings
 from stepladder.run import read_metrics
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.rl import main
@@ -79,9 +80,10 @@ def test_two_ranks_learn_from_the_rollouts_of_the_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_processes_of_a_ray_cluster_play(tmp_path: Path, shared: bool) -> None:
-    """With a directory that all see, and with pictures that travel."""
+    """With a directory that all see, and with pictures that travel; of adapters these alone travel."""
     config = replace(ASYNCHRONOUS, checkpoint=checkpoint(tmp_path / "start"), output=tmp_path / "run")
     config = replace(config, ray=replace(config.ray, address="local", workers=1, share_files=shared), updates=2, max_steps=1)
+    config = config if shared else replace(config, lora=LoraSettings(rank=2))
     main(config, show=False)
     told = check_run(config)
     assert told[-1]["processes_lost"] == 0
@@ -96,7 +98,7 @@ def test_processes_of_a_ray_cluster_play(tmp_path: Path, shared: bool) -> None:
     ("settings", "message"),
     [
         ({"probe": 1}, "probe is 1; asynchronous rollouts play groups whole"),
-        ({"replay": 1, "ranks": 2}, "replay: asynchronous rollouts have one store"),
+        ({"replay": 1, "ranks": 2}, "replay: past successes are with rank 0"),
         ({"asynchronous.on": False, "ray.address": "local"}, "set asynchronous.on=true too"),
         ({"ray.address": "nowhere"}, "ray.address is 'nowhere'; it must be off, local, auto or HOST:PORT"),
         ({"ray.workers": 0}, "ray.workers is 0; it must be at least 1"),

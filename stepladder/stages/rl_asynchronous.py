@@ -173,10 +173,15 @@ class AsynchronousLoop(RankLoop):
 
     # ---------------------------------------------------------------------------------------------------------- saved state
 
-    def _save(self) -> None:
+    async def _save(self) -> None:
+        """In the trainer's thread: a slow disk does not stop the episodes."""
+        self._note_standing()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._save_now)
+
+    def _save_now(self) -> None:
         if self._rollouts is not None:
             self._rollouts.ledger.sync()
-        super()._save()
+        super()._save_now()
 
     def _rollouts_state(self) -> dict[str, Any]:
         return {} if self._rollouts is None else self._rollouts.state()

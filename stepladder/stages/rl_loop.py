@@ -138,7 +138,7 @@ class RankLoop:
                 figures = await self._validate()
                 if self.run is not None and figures:
                     self.run.log(0, "rl", **figures, seconds=0.0)
-                self._save()  # the curriculum begins with what was found, which would not be found alike to the bit again
+                await self._save()  # the curriculum begins with what was found, which would not be found alike to the bit again
             while standing.update < config.updates and not self._finished():
                 figures = await self._update()
                 standing.update += 1
@@ -150,8 +150,8 @@ class RankLoop:
                     progress.update(standing.update, config.updates, _shown(figures))
                     self._watch(progress)
                 if standing.update % config.save_every == 0:
-                    self._save()
-        self._save()
+                    await self._save()
+        await self._save()
         if self.run is not None:
             self._export()
 
@@ -363,13 +363,19 @@ class RankLoop:
 
     # ---------------------------------------------------------------------------------------------------------- saved state
 
-    def _save(self) -> None:
-        self.store.sync()  # no state may know episodes that a power failure could still take away
-        if self.run is None:
-            return
+    async def _save(self) -> None:
+        """Save what a restart goes on from."""
+        self._note_standing()
+        self._save_now()
+
+    def _note_standing(self) -> None:
         self.standing.curriculum, self.standing.flat_share = self.curriculum.state(), self.expansion.flat_share
         self.standing.dynamic, self.standing.rollouts = self.dynamic.state(), self._rollouts_state()
-        self._state_file.save({**self.learner.state(), "standing": asdict(self.standing)})
+
+    def _save_now(self) -> None:
+        self.store.sync()  # no state may know episodes that a power failure could still take away
+        if self.run is not None:
+            self._state_file.save({**self.learner.state(), "standing": asdict(self.standing)})
 
     def _rollouts_state(self) -> dict[str, Any]:
         """What asynchronous rollouts have to remember."""
