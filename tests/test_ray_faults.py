@@ -123,6 +123,7 @@ def command(start: Path, output: Path, address: str, updates: int) -> list[str]:
         "optimizer.lr": 1e-3,
         "optimizer.adam_lr": 5e-4,
         "warmup": 3,
+        "decay": 0.7,
         "validation": 0,
         "save_every": 1,
         "curriculum.strength": 0.0,
