@@ -186,10 +186,13 @@ def test_fifty_random_kills_change_nothing_but_the_time(tmp_path: Path) -> None:
         run = tmp_path / "run"
         driver = Driver(command(start, run, made.address, updates), made, tmp_path / "log")
         began = time.monotonic()
-        while driver.process.poll() is None:
-            time.sleep(random.uniform(3.0, 9.0))
-            if sum(kills.values()) < 50 and driver.process.poll() is None:
-                kills[disturb(random, made, driver, run)] += 1
+        try:
+            while driver.process.poll() is None:
+                time.sleep(random.uniform(3.0, 9.0))
+                if sum(kills.values()) < 50 and driver.process.poll() is None:
+                    kills[disturb(random, made, driver, run)] += 1
+        finally:
+            driver.kill()
         seconds = time.monotonic() - began
         assert driver.process.returncode == 0, (tmp_path / "log").read_text()[-3000:]
         left = [pid for number in range(3) for pid in made.processes(number) if "ray::Host" in _title(pid)]
