@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
+from hypothesis import settings
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -345,6 +346,7 @@ CHECKS = [status_code_conformance, content_type_conformance, response_headers_co
 
 
 @schema.parametrize()
+@settings(max_examples=50)  # of each kind of request
 def test_any_request_gets_a_declared_answer(case: Any) -> None:
     """Also with an episode that there is, which a made-up name would never hit."""
     body = case.body if isinstance(case.body, dict) else {}

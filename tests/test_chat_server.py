@@ -24,7 +24,9 @@ from api_servers import serving
 from small_models import model_for
 from small_models import renderer as small_renderer
 from test_engine import World
+from typer.testing import CliRunner
 
+from stepladder import cli
 from stepladder.config import ConfigError
 from stepladder.images import ImageStore
 from stepladder.interfaces import ContextFull
@@ -320,7 +322,7 @@ def opened(paths: list[Path]) -> Iterator[list[Trajectory]]:
             yield sorted(store, key=lambda item: item.id.partition("-small")[0].partition("-openai")[0])
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint is served and evaluated by command lines, and plays as it does in the process."""
     render = small_renderer()
     save_checkpoint(tmp_path / "small", model_for(render), render.processor)
@@ -329,7 +331,7 @@ def test_the_command(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     program = [sys.executable, "-c", "import sys; from stepladder.cli import main; main()"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "STEPLADDER_MODEL_TOKEN": TOKEN, "OPENAI_API_KEY": TOKEN}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "STEPLADDER_MODEL_TOKEN": TOKEN}
     server = subprocess.Popen(
         [*program, "serve", "small", "--port", str(port)], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
     )
@@ -343,22 +345,18 @@ def test_the_command(tmp_path: Path) -> None:
                 time.sleep(0.1)
         options = ["--tasks", "forms:login", "--episodes", "2", "--max-steps", "2", "--history", "2"]
         plain = ["--set", "max_tokens=8", "--set", "baselines=()"]
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("OPENAI_API_KEY", TOKEN)
         found = []
         for place, policy in enumerate((f"openai:http://127.0.0.1:{port}", "local:small")):
-            told = subprocess.run(
-                [*program, "eval", "--policy", policy, *options, *plain, "--output", str(place)],
-                cwd=tmp_path,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=120,
-            )
-            assert told.returncode == 0, told.stderr
+            asked = ["eval", "--policy", policy, *options, *plain, "--output", str(place)]
+            told = CliRunner().invoke(cli.app, asked, catch_exceptions=False)
+            assert told.exit_code == 0, told.output
             (store,) = (tmp_path / str(place)).glob("*small*.jsonl" if policy.startswith("local") else "openai-*.jsonl")
             found.append(store)
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(20)
+        server.wait(60)
     assert server.stderr is not None
     assert TOKEN in server.stderr.read().decode()
     replies = [[step.completion.text for item in store for step in item.steps if step.completion] for store in opened(found)]

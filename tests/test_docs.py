@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ from stepladder.stages.view import ViewConfig
 
 ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PROGRAM = (sys.executable, "-c", "import sys; from stepladder.cli import main; main()")
 ALGORITHM_PAGES = sorted((ROOT / "docs/algorithms").glob("*.md"))
 #: Of every command with --set.
 CONFIGURATIONS = [
@@ -83,7 +85,7 @@ def blocks(name: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / name).read_text(), flags=re.DOTALL)
 
 
-def run(arguments: list[str], folder: Path) -> str:
+def run(arguments: Sequence[str], folder: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=300, env=environment)
     assert result.returncode == 0, result.stderr
@@ -91,10 +93,21 @@ def run(arguments: list[str], folder: Path) -> str:
 
 
 def stepladder(line: str, folder: Path) -> str:
-    """A command line of the documentation."""
+    """A command line of the documentation, in this process; what it loads of the reader's own files is forgotten again."""
     words = shlex.split(line)
     assert words[0] == "stepladder"
-    return run([sys.executable, "-c", "import sys; from stepladder.cli import main; main()", *words[1:]], folder)
+    loaded = set(sys.modules)
+    sys.path.insert(0, "")
+    try:
+        with contextlib.chdir(folder):
+            done = CliRunner().invoke(cli.app, words[1:], catch_exceptions=False)
+    finally:
+        sys.path.remove("")
+        for name in set(sys.modules) - loaded:
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+                del sys.modules[name]
+    assert done.exit_code == 0, f"{line}: {done.output}"
+    return done.output
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
@@ -128,8 +141,9 @@ def test_environments_over_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         name, _, value = line.removeprefix("export ").partition("=")
         monkeypatch.setenv(name, value)
     words = shlex.split(commands[1].removesuffix(" &").replace("8765", port))
-    program = [sys.executable, "-c", "import sys; from stepladder.cli import main; main()", *words[1:]]
-    server = subprocess.Popen(program, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [*PROGRAM, *words[1:]], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
+    )
     try:
         for _ in range(200):
             with socket.socket() as trial:
@@ -168,7 +182,8 @@ def test_an_environment_of_ones_own(tmp_path: Path) -> None:
     stepladder(evaluate, tmp_path)
     found = json.loads((tmp_path / "runs/counter/report.json").read_text())
     assert (found["rungs"][0]["success"], found["rungs"][0]["n"]) == (1.0, 5)
-    assert "20 demonstrations" in stepladder(collect, tmp_path)
+    # Its workers look for the reader's file where the command was started, which must be a process of its own for that.
+    assert "20 demonstrations" in run([*PROGRAM, *shlex.split(collect)[1:]], tmp_path)
     run([sys.executable, "-c", blocks("add-an-environment.md", "python")[1]], tmp_path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -154,8 +155,13 @@ LONGEST_FUNCTION = 70
 
 
 SOURCES = {str(path.relative_to(PACKAGE)): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
-TREES = {name: ast.parse(text) for name, text in SOURCES.items()}
 LENGTHS = {name: text.count("\n") for name, text in SOURCES.items()}
+
+
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    """Every file of the package as it is parsed, for the one of several test processes that needs them."""
+    return {name: ast.parse(text) for name, text in SOURCES.items()}
 
 
 def part_of(name: str) -> str:
@@ -188,14 +194,14 @@ def inside(dotted: str) -> str | None:
 
 
 def test_every_part_of_the_package_has_a_layer() -> None:
-    parts = {part_of(name) for name in TREES}
+    parts = {part_of(name) for name in trees()}
     assert parts <= RANK.keys(), f"add {parts - RANK.keys()} to LAYERS"
 
 
 def test_imports_go_down() -> None:
     wrong = [
         f"{name}:{line} imports {other}"
-        for name, tree in TREES.items()
+        for name, tree in trees().items()
         for dotted, line in imported(tree)
         if (other := inside(dotted)) is not None and other != part_of(name) and RANK[other] >= RANK[part_of(name)]
     ]
@@ -203,7 +209,7 @@ def test_imports_go_down() -> None:
 
 
 def test_imports_inside_functions_are_for_the_command_line() -> None:
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         hidden = [line for function in functions(tree) for dotted, line in imported(function) if inside(dotted)]
         assert name == "cli.py" or hidden == [], f"{name} imports from the package inside functions, lines {hidden}"
         if any(isinstance(node, ast.Attribute) and node.attr == "import_module" for node in ast.walk(tree)):
@@ -211,7 +217,7 @@ def test_imports_inside_functions_are_for_the_command_line() -> None:
 
 
 def test_no_two_modules_import_each_other() -> None:
-    graph = {dotted_name(name): tree for name, tree in TREES.items()}
+    graph = {dotted_name(name): tree for name, tree in trees().items()}
     edges: dict[str, set[str]] = {}
     for module, tree in graph.items():
         at_run_time = ast.Module([node for node in tree.body if not isinstance(node, ast.If)], [])  # an If is TYPE_CHECKING
@@ -231,14 +237,14 @@ def test_no_two_modules_import_each_other() -> None:
 
 
 def test_torch_stays_in_models_engines_and_stages() -> None:
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         heavy = [(dotted, line) for dotted, line in imported(tree) if dotted.split(".")[0] in HEAVY]
         assert part_of(name) not in NO_TORCH or heavy == [], f"{name} must not import {heavy}"
 
 
 def test_files_and_functions_stay_short() -> None:
     long = [f"{name} has {lines} lines" for name, lines in LENGTHS.items() if lines > LONGEST_FILE]
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         for function in functions(tree):
             lines = (function.end_lineno or function.lineno) - function.lineno + 1
             if lines > LONGEST_FUNCTION:
@@ -247,7 +253,7 @@ def test_files_and_functions_stay_short() -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    assert [name for name, tree in TREES.items() if tree.body and not ast.get_docstring(tree)] == []
+    assert [name for name, tree in trees().items() if tree.body and not ast.get_docstring(tree)] == []
 
 
 IMPORT_ALL = """
@@ -270,7 +276,7 @@ assert state() == before
 
 
 def test_modules_without_torch_import_where_there_is_none_and_do_nothing(tmp_path: Path) -> None:
-    names = [dotted_name(name) for name in TREES if part_of(name) in NO_TORCH or name in NO_TORCH]
+    names = [dotted_name(name) for name in trees() if part_of(name) in NO_TORCH or name in NO_TORCH]
     code = IMPORT_ALL.format(heavy=HEAVY, names=names)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -405,7 +405,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(
     "algorithm",
     [
         pytest.param(Ppo(critic_warmup=1), marks=pytest.mark.learning),
-        Grpo(),
+        pytest.param(Grpo(), marks=pytest.mark.learning),
         Ppo(critic="separate", level="step", critic_warmup=2, critic_settled=0.1),
         pytest.param(Sdpo(feedback=("screenshot",), top_k=10, policy_gradient=0.5), marks=pytest.mark.learning),
     ],
