@@ -85,11 +85,11 @@ class Supervised:
         patience = self.settings.silence if self._up.is_set() else max(self.settings.silence, self.settings.patience)
         async with asyncio.timeout(patience):
             life = await self.remote.ping()
-        if life != self.life:
-            if self.life is not None:
-                self._down()
-            self.life = life
-            await self._born()
+            if life != self.life:
+                if self.life is not None:
+                    self._down()
+                self.life = life
+                await self._born()
         self._up.set()
 
     def _down(self) -> None:

@@ -34,7 +34,7 @@ class RlConfig:
 
     An update plays groups of `group_size` episodes from equal starts, on `seeds` training seeds of each task from `first` on,
     until `groups` of them have a signal, at most `rounds` times; with `expand`, more are asked for at once when many had none
-    lately. The first `probe` members of a group are played before the others, and where all of them succeed they stay the only
+    lately, where episodes are not asynchronous. The first `probe` members of a group are played before the others, and where all of them succeed they stay the only
     ones (0: every group is played whole): what always succeeds is not worth a group (SPEED, arXiv 2506.09016, leaves out hopeless
     ones too). `solved_in` is a directory of `stepladder eval`: only tasks of which the policy evaluated there has solved an
     episode are played. `dynamic` makes groups smaller and episodes shorter by the history of each task, `curriculum` says which

@@ -225,7 +225,7 @@ class RankLoop:
             wanted = config.groups - int(counts["kept"])
             if wanted <= 0:
                 break
-            wanted = self.expansion.groups(wanted) if config.expand else wanted
+            wanted = self.expansion.groups(wanted) if config.expand and not config.asynchronous.on else wanted
             found: list[dict[str, Any]] = []
             for group in await self._groups(number, wanted):
                 filled = self._replayed(group, number)
