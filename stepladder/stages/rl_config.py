@@ -32,19 +32,19 @@ from stepladder.train.precision import bfloat16_is_fast
 class RlConfig:
     """`checkpoint` is a Hugging Face directory to start from, `algo` what to do with its episodes.
 
-    An update plays groups of `group_size` episodes from equal starts, on `seeds` training seeds of each task from `first` on,
-    until `groups` of them have a signal, at most `rounds` times; with `expand`, more are asked for at once when many had none
-    lately, where episodes are not asynchronous. The first `probe` members of a group are played before the others, and where all of them succeed they stay the only
-    ones (0: every group is played whole): what always succeeds is not worth a group (SPEED, arXiv 2506.09016, leaves out hopeless
-    ones too). `solved_in` is a directory of `stepladder eval`: only tasks of which the policy evaluated there has solved an
-    episode are played. `dynamic` makes groups smaller and episodes shorter by the history of each task, `curriculum` says which
-    tasks are drawn. In a group whose members all fail alike the last one is replaced by one of the `replay` last successes from
-    the same start (0: never), with `replay_probability` only by one whose tokens have a mean probability in (low, high] now.
-    `rewards` weighs reward plug-ins, such as {'outcome': 1.0, 'format': 0.1}; every term of theirs is logged, and `algo.reward`
-    may name any of them or "reward", the weighted sum. `reward_options` are the plug-ins' own. `judge` grades tasks that have no
-    other check, and gives the term "judge" where `rewards` name it; `judge_api` says how its server is called. `reward_model`
-    gives the term "model" where `rewards` name it. `self_judging` makes questions about its own verified episodes part of every
-    update, so that the checkpoint learns to judge, too. `aware` shows part of every group a policy document.
+    An update plays groups of `group_size` episodes from equal starts, on `seeds` training seeds of each task from `first` on, until
+    `groups` of them have a signal, at most `rounds` times; with `expand`, more are asked for at once when many had none lately,
+    where episodes are not asynchronous. The first `probe` members of a group are played before the others, and where all of them
+    succeed they stay the only ones (0: every group is played whole): what always succeeds is not worth a group (SPEED, arXiv
+    2506.09016, leaves out hopeless ones too). `solved_in` is a directory of `stepladder eval`: only tasks of which the policy
+    evaluated there has solved an episode are played. `dynamic` makes groups smaller and episodes shorter by the history of each
+    task, `curriculum` says which tasks are drawn. In a group whose members all fail alike the last one is replaced by one of the
+    `replay` last successes from the same start (0: never), with `replay_probability` only by one whose tokens have a mean
+    probability in (low, high] now. `rewards` weighs reward plug-ins, such as {'outcome': 1.0, 'format': 0.1}; every term of theirs
+    is logged, and `algo.reward` may name any of them or "reward", the weighted sum. `reward_options` are the plug-ins' own. `judge`
+    grades tasks that have no other check, and gives the term "judge" where `rewards` name it; `judge_api` says how its server is
+    called. `reward_model` gives the term "model" where `rewards` name it. `self_judging` makes questions about its own verified
+    episodes part of every update, so that the checkpoint learns to judge, too. `aware` shows part of every group a policy document.
 
     Episodes are sampled at `temperature` with replies of at most `max_tokens` (None: what the agent needs), at most `max_steps`
     long (None: what the task allows). `ranks` processes play `environments` episodes each at a time, kept as `pool` says, and
