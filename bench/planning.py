@@ -63,6 +63,8 @@ STEP, RESET = "lognormal:0.5,0.6", "lognormal:0.7,0.5"
 TOKENS = 12
 SIZES = SmallModel(hidden=48, layers=1, heads=2, key_value_heads=1, vision_hidden=32, vision_layers=1, vision_heads=2)
 _log = logging.getLogger("planning")
+#: Episodes of a group.
+GROUP = 4
 #: Updates in which a run still warms up.
 WARM_UP = 2
 
@@ -93,7 +95,7 @@ def configuration(start: Path, output: Path, environments: int, updates: int, op
         ranks=1,
         updates=updates,
         groups=4,
-        group_size=4,
+        group_size=GROUP,
         max_tokens=TOKENS,
         environments=environments,
         validation=0,
@@ -138,7 +140,7 @@ def of_run(directory: Path) -> dict[str, tuple[float, float]]:
     """(mean, standard error) over the updates of a run after those that warm up."""
     updates = [one for one in read_metrics(directory, "rl") if one["step"] > WARM_UP]
     both = [one["play_seconds"] + one["learn_seconds"] for one in updates]
-    rates = [one["episodes"] / seconds for one, seconds in zip(updates, both, strict=True)]
+    rates = [one["kept"] * GROUP / seconds for one, seconds in zip(updates, both, strict=True)]
     values = {
         "play_seconds": [one["play_seconds"] for one in updates],
         "learn_seconds": [one["learn_seconds"] for one in updates],
@@ -197,8 +199,8 @@ def main() -> None:
         engine = measured_engine(timed, EngineSpeed(max_batch=64, prompts=64, in_progress="continue"))
         trainer = measured_trainer(metrics)
         loop = settings_of(["synchronous"], first)["synchronous"][1]
-        took = measured_reply_seconds([first.output / "rollouts-0.jsonl"])
-        basis = calibrated(Pipeline(workload, engine, trainer, loop), took)
+        waited = measured_reply_seconds([first.output / "rollouts-0.jsonl"])
+        basis = calibrated(Pipeline(workload, engine, trainer, loop), waited)
         rows = []
         for count in counts:
             config = configuration(start, folder / "run", count, options.updates, slow)
@@ -206,14 +208,15 @@ def main() -> None:
                 run = replace(run, output=folder / f"{mode}-{count}")
                 began = time.perf_counter()
                 rl.main(run, show=False)
-                _log.info("%s, %d environments: %.0f s", mode, count, time.perf_counter() - began)
+                took = time.perf_counter() - began
                 foretold = predicted(replace(basis, loop=loop), options.updates)
                 rows.append({"mode": mode, "environments": count, "measured": of_run(run.output), "predicted": foretold})
+                _log.info("%s, %d environments, %.0f s: %s", mode, count, took, rows[-1])
     print_rows(rows)
     about = {
         "timed": [to_json(one) for one in timed],
         "engine": to_json(engine),
-        "slower": {"replies took": took, "factor": basis.engine.token_seconds / engine.token_seconds},
+        "slower": {"replies took": waited, "factor": basis.engine.token_seconds / engine.token_seconds},
         "trainer": to_json(trainer),
         "workload": {name: str(getattr(workload, name)) for name in workload.__dataclass_fields__},
         "load": os.getloadavg(),

@@ -241,6 +241,17 @@ def test_without_staleness_the_asynchronous_loop_takes_turns_too() -> None:
     assert found.staleness_most == 0
 
 
+def test_what_holds_it_up_is_told_where_no_resource_is_used_whole() -> None:
+    def held_up_by(engine: EngineSpeed, environments: int, **loop: Any) -> str:
+        settings = LoopSettings(environments=environments, groups=4, group_size=4, **loop)
+        return simulate(Pipeline(WORK, engine, TrainerSpeed(20), settings), 60, 30).bottleneck
+
+    assert held_up_by(ENGINE, 16) == "waiting for one another"
+    assert held_up_by(ENGINE, 100, mode="asynchronous", staleness=0) == "staleness limit"
+    slow = replace(ENGINE, reply_token_seconds=0.04, token_seconds=0.0)  # replies take longer the more there are
+    assert held_up_by(slow, 5, mode="asynchronous", staleness=9) == "environments that wait for replies"
+
+
 def test_little() -> None:
     """Episodes in progress = episodes begun a second x the time of one, over the whole simulation."""
     work = replace(WORK, step_seconds=Distribution.parse("gamma:2,1.5"), steps=Distribution.parse("exponential:6"))

@@ -38,8 +38,10 @@ def draw_scaling(predictions: Mapping[str, Mapping[int, Prediction]], path: Path
     below.set_ylim(0, 102)
     for axes in (above, below):
         axes.grid(axis="y", color="#dde1e4", linewidth=0.8)
-        axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
+    above.set_ylim(bottom=0)
+    above.legend(frameon=False, fontsize=8)
+    figure.legend(*below.get_legend_handles_labels(), loc="outside lower center", ncols=len(predictions), frameon=False, fontsize=8)
     above.set_title(title, fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

@@ -35,7 +35,8 @@ class Outcome:
     percentile and the highest of the oldest turn of each group. `queue` is the mean number of groups that wait to be learned from.
     `repeated` are attempts that broke and `given_up` episodes that did in every attempt, as shares of episodes played; `flat` and
     `dropped` are shares of groups begun. `bottleneck` names what holds the pipeline up: a resource that does nearly all it can
-    (`Bounds`), or what keeps all of them from it."""
+    (`Bounds`), or what keeps all of them from it: the end of a round ("waiting for one another"), engines too slow for environments
+    that are all taken, or the limit of staleness."""
 
     seconds: float
     updates: float
@@ -154,7 +155,6 @@ def _outcome(pipeline: Pipeline, past: Mapping[str, float], updates: int, learne
     turns = [(group.learned_at - version, count) for group in groups for version, count in group.versions.items()]
     replies = sum(count for _, count in turns)
     begun, attempts = max(1.0, past["groups begun"]), max(1.0, past["attempts finished"] + past["attempts given_up"])
-    bounds = bounds_of(pipeline)
     rate = updates / seconds if seconds else math.inf
     per_token = engine.reply_token_seconds + engine.token_seconds / engine.max_batch
     worked = past["prompt_tokens"] * engine.prompt_token_seconds + past["written"] * per_token
@@ -183,16 +183,19 @@ def _outcome(pipeline: Pipeline, past: Mapping[str, float], updates: int, learne
         given_up=past["attempts given_up"] / attempts,
         flat=past["groups flat"] / begun,
         dropped=past["groups dropped"] / begun,
-        bottleneck=_bottleneck(pipeline, bounds, rate),
+        bottleneck=_bottleneck(pipeline, bounds_of(pipeline), rate, (past["occupied"] + past["replaced"]) / environment_time),
     )
 
 
-def _bottleneck(pipeline: Pipeline, bounds: Bounds, rate: float) -> str:
-    """The resource that does nearly all it can, or what keeps all of them from it."""
+def _bottleneck(pipeline: Pipeline, bounds: Bounds, rate: float, occupied: float) -> str:
+    """The resource that does nearly all it can, or what keeps all of them from it. `occupied` is the share of environments' time
+    that is taken."""
     name, bound = bounds.lowest
     if rate >= HELD_UP * bound:
         return name
-    return "waiting for one another" if pipeline.loop.mode == "synchronous" else "staleness limit"
+    if pipeline.loop.mode == "synchronous":
+        return "waiting for one another"
+    return "environments that wait for replies" if occupied >= HELD_UP else "staleness limit"
 
 
 def predict(pipeline: Pipeline, updates: int = 30, warm_up: int = 10, seeds: int = 3) -> Prediction:
