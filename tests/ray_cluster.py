@@ -41,7 +41,7 @@ class RealCluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_health_check_period_ms": "1000",
             "RAY_health_check_timeout_ms": "2000",
-            "RAY_health_check_failure_threshold": "3",
+            "RAY_health_check_failure_threshold": "8",
             "PYTHONPATH": str(Path(__file__).parent),
         }
         self.port = _free_port(self.addresses[0])

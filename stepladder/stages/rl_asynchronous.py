@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from stepladder.images import ImageStore
 from stepladder.judges.judge import Judge
 from stepladder.models.lora import add_adapters, learned_state
+from stepladder.plugins import load
 from stepladder.policies.engine import Engine
 from stepladder.rollout.asynchronous import Rollouts
 from stepladder.rollout.group import EpisodeJob, group_jobs
@@ -37,6 +38,8 @@ from stepladder.train.parallel import agreed
 from stepladder.types import Group, Sampling, Task, Trajectory
 
 T = TypeVar("T")
+#: Where else episodes are played. What it needs is loaded for those alone who use it.
+PLACEMENTS = {"ray": "stepladder.stages.rl_ray:RayPlacement"}
 #: Seconds after which ranks that wait for rank 0 hear from it.
 _WORD = 30.0
 #: Draws of a task before one is taken that the curriculum would hardly ever give.
@@ -61,9 +64,8 @@ class AsynchronousLoop(RankLoop):
         return InProcess(engine, self._episodes(engine, images, judge), config)
 
     def _elsewhere(self) -> Placement:
-        from stepladder.stages.rl_ray import RayPlacement  # Ray is needed by those alone who use it
-
-        return RayPlacement(self.config)
+        placement: Placement = load("ray", PLACEMENTS, "placement")(self.config)
+        return placement
 
     async def work(self) -> None:
         """See `RankLoop.work`."""
