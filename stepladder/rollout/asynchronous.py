@@ -298,7 +298,7 @@ class Rollouts:
             return  # the group was whole without it before this was known
         if isinstance(error, WorkerLost):
             self._statistics.lost += 1
-            _logger.warning("%s: %s", episode.job.identifier, error)
+            _logger.info("%s: %s", episode.job.identifier, error)
             episode.losses += 1
             if episode.losses < self.settings.losses:
                 self._again(episode)
