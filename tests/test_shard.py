@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 import torch
 from small_models import model_for, renderer
 from torch import Tensor
+from torch.distributed.checkpoint import FileSystemWriter
+from torch.distributed.checkpoint.api import CheckpointException
 
 from stepladder.models import forward
 from stepladder.models.lora import LoraSettings, add_adapters
@@ -107,11 +112,13 @@ def test_two_ranks_with_half_of_the_weights_each_learn_what_one_learns(case: str
 
 def _first_half(rank: int, world: int, case: str, directory: Path) -> None:
     trainer = build(world, case)
+    kept = states(trainer, directory / "states")
     for update in range(UPDATES // 2):
         train(trainer, rank, world, range(update, update + 1))
         if update in (3, 6, 9):
             rest = {"step": trainer.step_count, "decay_from": trainer.schedule.decay_from}
-            states(trainer, directory / "states").save(update, rest, keeps=3)
+            kept.save(update, rest, keeps=3)
+    kept.finish()
 
 
 def _second_half(rank: int, world: int, case: str, directory: Path) -> None:
@@ -157,6 +164,7 @@ def test_a_state_that_was_begun_is_none_and_a_torn_one_gives_way_to_the_one_befo
     expected = weights(trainer)
     train(trainer, 0, 1, range(3, 4))
     torn = kept.save(3, {"step": 3})
+    kept.finish()
     (tmp_path / "update-00000004.partial").mkdir()
     for path in torn.glob("*.distcp"):
         path.write_bytes(path.read_bytes()[:100])
@@ -167,10 +175,98 @@ def test_a_state_that_was_begun_is_none_and_a_torn_one_gives_way_to_the_one_befo
 
 def test_where_no_state_can_be_read_nothing_begins_anew(tmp_path: Path) -> None:
     kept = states(build(1, "full"), tmp_path)
-    for path in kept.save(1, {"step": 1}).glob("*.distcp"):
+    saved = kept.save(1, {"step": 1})
+    kept.finish()
+    for path in saved.glob("*.distcp"):
         path.write_bytes(b"")
     with pytest.raises(RuntimeError, match=r"none of the saved states can be read \(update-00000001"):
         kept.load()
+
+
+class Gate:
+    """Holds back what writes a state, in a process where it is installed, until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self.opened, self.error = Event(), Event(), ""
+        write = FileSystemWriter.write_data
+
+        def slowly(writer: FileSystemWriter, *arguments: Any) -> Any:
+            self.reached.set()
+            assert self.opened.wait(60)
+            if self.error:
+                raise OSError(self.error)
+            return write(writer, *arguments)
+
+        monkeypatch.setattr(FileSystemWriter, "write_data", slowly)
+
+
+def test_training_goes_on_while_a_state_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, trainer = Gate(monkeypatch), build(1, "full")
+    kept = states(trainer, tmp_path)
+    train(trainer, 0, 1, range(1))
+    expected = weights(trainer)
+    final = kept.save(1, {"step": 1})
+    assert gate.reached.wait(60)
+    train(trainer, 0, 1, range(1, 4))
+    assert not final.exists(), "it has no name before all of it is there"
+    gate.opened.set()
+    kept.finish()
+    assert final.exists()
+    again = build(1, "full")
+    assert states(again, tmp_path).load() == {"step": 1}
+    assert all(torch.equal(value, expected[name]) for name, value in weights(again).items()), "what was saved is what it was then"
+    assert not any(torch.equal(value, expected[name]) for name, value in weights(trainer).items() if "layers" in name)
+
+
+def test_one_state_is_written_at_a_time_and_what_went_wrong_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, trainer = Gate(monkeypatch), build(1, "full")
+    kept = states(trainer, tmp_path)
+    kept.save(1, {"step": 1})
+    assert gate.reached.wait(60)
+    second = Thread(target=kept.save, args=(2, {"step": 2}))
+    second.start()
+    second.join(0.5)
+    assert second.is_alive(), "it waits for the first"
+    gate.opened.set()
+    second.join(60)
+    kept.finish()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["update-00000001", "update-00000002"]
+    gate.error = "no space left on device"
+    kept.save(3, {"step": 3})
+    with pytest.raises(CheckpointException, match="no space left on device"):
+        kept.save(4, {"step": 4})
+    gate.error = ""
+    kept.save(5, {"step": 5})
+    kept.finish()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["update-00000002", "update-00000005"], (
+        "what was begun is cleared away"
+    )
+
+
+def _killed_while_writing(rank: int, world: int, directory: Path) -> None:
+    trainer = build(world, "full")
+    kept = states(trainer, directory / "states")
+    train(trainer, rank, world, range(1))
+    kept.save(1, {**trainer.progress()})
+    kept.finish()
+    train(trainer, rank, world, range(1, 2))
+    if rank == 1:
+        FileSystemWriter.write_data = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+    kept.save(2, {**trainer.progress()})
+    kept.finish()
+
+
+def test_a_rank_that_is_killed_while_it_writes_leaves_the_last_whole_state(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"[Cc]onnection|failed"):
+        run_ranks(_killed_while_writing, 2, tmp_path)
+    assert (tmp_path / "states" / "update-00000002.partial").exists()
+    trainer = build(1, "full")
+    rest = states(trainer, tmp_path / "states").load()
+    assert rest is not None
+    assert rest["step"] == 1
+    alone = build(1, "full")
+    train(alone, 0, 1, range(1))
+    assert all(torch.allclose(value, weights(alone)[name], atol=1e-5) for name, value in weights(trainer).items())
 
 
 def _norms(rank: int, world: int, directory: Path) -> None:

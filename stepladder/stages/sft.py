@@ -36,7 +36,7 @@ from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.parallel import agreed, run_ranks
 from stepladder.train.precision import bfloat16_is_fast
 from stepladder.train.shard import gathered, shard
-from stepladder.train.states import read_state, remove_state, write_state
+from stepladder.train.states import States, remove_state
 from stepladder.train.trainer import LossWeights, Trainer
 
 PhaseName = Literal["copying", "perception", "cloning_frozen", "cloning"]
@@ -315,11 +315,11 @@ def _trainer(name: PhaseName, phase: PhaseConfig, learner: Learner, config: SftC
 def _run_phase(
     name: PhaseName, phase: PhaseConfig, trainer: Trainer, mixture: Mixture, config: SftConfig, run: Run | None, show: bool
 ) -> PhaseResult:
-    state_file = config.output / f"{name}.state"
+    states = States(trainer, config.output / f"{name}.state")
     elapsed, ended = 0.0, "ceiling"
     scores: dict[str, float] = {}
     sums: dict[str, float] = {}
-    state = read_state(trainer, state_file)
+    state = states.read()
     if state is not None:
         elapsed, scores, ended, sums = state["elapsed"], state["scores"], state["ended"], state["sums"]
     started = time.monotonic() - elapsed
@@ -347,5 +347,6 @@ def _run_phase(
                 trainer.schedule.finish_early(step)
             if step % config.save_every == 0:
                 elapsed = time.monotonic() - started
-                write_state(trainer, state_file, {"elapsed": elapsed, "scores": scores, "ended": ended, "sums": sums})
+                states.write({"elapsed": elapsed, "scores": scores, "ended": ended, "sums": sums})
+    states.finish()
     return PhaseResult(scores, trainer.step_count, time.monotonic() - started, "goal" if ended == "goal" else "ceiling")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -38,30 +39,59 @@ class Checkpoints:
             raise ValueError(f"keep is {keep}; one state at least must stay")
         self.directory, self.keep, self.optimizers = directory, keep, optimizers
         self.whole = nn.ModuleDict(dict(modules))
+        # What is written in the background must not speak in between what training says.
+        self._group = dist.new_group(backend="gloo") if dist.is_initialized() else None
+        self._writing: Future[None] | None = None
 
     def save(self, update: int, rest: Mapping[str, Any], keeps: int | None = None) -> Path:
-        """Write the state after `update`, with `rest` from rank 0; all ranks must call it. `keeps` is the update of one more that
-        is to stay, such as the best."""
+        """Begin to write the state after `update`, with `rest` from rank 0; all ranks must call it. It is copied before this comes
+        back, and written in the background, one at a time: the one before is waited for, and what went wrong with it is raised
+        here. `keeps` is the update of one more that is to stay, such as the best."""
+        self.finish()
         final = self.directory / f"update-{update:08d}"
         partial = self.directory / f"{final.name}.partial"
-        if self._first and partial.exists():
-            shutil.rmtree(partial)
+        if self._first:
+            for begun in self.directory.glob("update-*.partial"):
+                shutil.rmtree(begun)
+            partial.mkdir(parents=True)
+            torch.save(dict(rest), partial / _REST)
         agreed(None)
         model, optimizers = get_state_dict(self.whole, self.optimizers, options=_OPTIONS)
-        state_dict_saver.save({"model": model, "optimizers": optimizers}, checkpoint_id=partial)
-        if self._first:
-            torch.save(dict(rest), partial / _REST)
-            shutil.rmtree(final, ignore_errors=True)
-            partial.replace(final)
-            for old in self._found()[: -self.keep]:
-                if old.name != f"update-{keeps or 0:08d}":
-                    shutil.rmtree(old)
-        agreed(None)
+        state = {"model": model, "optimizers": optimizers}
+        written = state_dict_saver.async_save(state, checkpoint_id=partial, process_group=self._group)
+        assert isinstance(written, Future)
+        self._writing = finished = Future[None]()
+
+        def publish(written: Future[Any]) -> None:
+            try:
+                written.result()
+                if self._first:
+                    self._publish(partial, final, keeps)
+                finished.set_result(None)
+            except (Exception, CheckpointException) as error:
+                finished.set_exception(error)
+
+        written.add_done_callback(publish)
         return final
+
+    def finish(self) -> None:
+        """Wait for what is being written. All ranks must call it. Raises what went wrong."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+            agreed(None)  # rank 0 has given it its name
+
+    def _publish(self, partial: Path, final: Path, keeps: int | None) -> None:
+        shutil.rmtree(final, ignore_errors=True)
+        partial.replace(final)
+        for old in self._found()[: -self.keep]:
+            if old.name != f"update-{keeps or 0:08d}":
+                shutil.rmtree(old)
 
     def load(self) -> dict[str, Any] | None:
         """Take over the last state that can be read, and give its `rest`; None where there is none. All ranks must call it. Raises
         RuntimeError where there are states and none can be read: the weights may be half of one of them."""
+        self.finish()
         found, unread = agreed(self._found()), list[str]()
         for path in reversed(found):
             try:

@@ -15,26 +15,40 @@ from stepladder.train.checkpoints import Checkpoints
 from stepladder.train.trainer import Trainer, save_state
 
 
-def write_state(trainer: Trainer, path: Path, rest: Mapping[str, Any]) -> None:
-    """Write all that an exact continuation needs, with `rest` of rank 0. All ranks must call it."""
-    if trainer.sharded is not None:
-        _checkpoints(trainer, path).save(trainer.step_count, {**trainer.progress(), **rest})
-    elif not dist.is_initialized() or dist.get_rank() == 0:
-        save_state(path, {**trainer.state(), **rest})
+class States:
+    """The states of a trainer at `path`. All ranks must call every method."""
 
+    def __init__(self, trainer: Trainer, path: Path) -> None:
+        self.trainer, self.path = trainer, path
+        self._divided: Checkpoints | None = None
+        if trainer.sharded is not None:
+            modules = {"model": trainer.model, "head": trainer.head, "critic": trainer.critic}
+            self._divided = Checkpoints(path, {name: one for name, one in modules.items() if one is not None}, trainer.optimizers)
 
-def read_state(trainer: Trainer, path: Path) -> dict[str, Any] | None:
-    """Continue where `write_state` was called last, and give what stands beside; None where it was not. All ranks must call it."""
-    if not path.exists():
-        return None
-    if trainer.sharded is None:
-        state: dict[str, Any] = torch.load(path, weights_only=False, map_location="cpu")
-        trainer.load_state(state)
-        return state
-    found = _checkpoints(trainer, path).load()
-    if found is not None:
-        trainer.load_progress(found)
-    return found
+    def write(self, rest: Mapping[str, Any]) -> None:
+        """Write all that an exact continuation needs, with `rest` of rank 0; of divided weights in the background."""
+        if self._divided is not None:
+            self._divided.save(self.trainer.step_count, {**self.trainer.progress(), **rest})
+        elif not dist.is_initialized() or dist.get_rank() == 0:
+            save_state(self.path, {**self.trainer.state(), **rest})
+
+    def read(self) -> dict[str, Any] | None:
+        """Continue where it was written last, and give what stands beside; None where it was not."""
+        if not self.path.exists():
+            return None
+        if self._divided is None:
+            state: dict[str, Any] = torch.load(self.path, weights_only=False, map_location="cpu")
+            self.trainer.load_state(state)
+            return state
+        found = self._divided.load()
+        if found is not None:
+            self.trainer.load_progress(found)
+        return found
+
+    def finish(self) -> None:
+        """Wait for what is being written. Raises what went wrong."""
+        if self._divided is not None:
+            self._divided.finish()
 
 
 def remove_state(path: Path) -> None:
@@ -42,8 +56,3 @@ def remove_state(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
-
-
-def _checkpoints(trainer: Trainer, path: Path) -> Checkpoints:
-    modules = {"model": trainer.model, "head": trainer.head, "critic": trainer.critic}
-    return Checkpoints(path, {name: one for name, one in modules.items() if one is not None}, trainer.optimizers)
