@@ -374,6 +374,7 @@ def fading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 "judges",
                 "merge",
                 "models-elsewhere",
+                "planning-a-cluster",
                 "play",
                 "pool",
                 "reasoning",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -120,3 +122,17 @@ def test_an_engine_is_calibrated_to_how_long_replies_took() -> None:
     assert calibrated(guessed, took).engine.token_seconds == pytest.approx(0.05, rel=0.02)
     with pytest.raises(UserError, match="64 times slower or quicker"):
         calibrated(guessed, 1e6)
+
+
+def test_the_function_of_the_documentation_takes_a_run(run: Sequence[Path]) -> None:
+    page = Path(__file__).parent.parent / "docs/planning-a-cluster.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    directory = run[0].parent
+    stored(directory / "rollouts-0.jsonl", *TrajectoryStore(run[0]))
+    metrics = [update(1, time=1.0), update(2, time=2.0)]
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in metrics))
+    names: dict[str, Any] = {}
+    exec(code, names)
+    found = names["pipeline_of"](directory, EngineSpeed(prompt_token_seconds=0.001), LoopSettings(environments=2, groups=2))
+    assert found.trainer == TrainerSpeed(2.0)
+    assert names["predict"](found, 2, 1, 2)["reply_seconds"] == pytest.approx(2 * 2.5 / 3, rel=0.25)
