@@ -38,7 +38,7 @@ setup: .venv/ready chromium
 .venv/ready: .venv/bin/python pyproject.toml constraints.txt
 	@echo "== packages into .venv (PyTorch first, at the exact version of constraints.txt)"
 	@$(PIP) --quiet $(TORCH_OPTIONS) "$$(grep '^torch==' constraints.txt)"
-	@$(PIP) --quiet -e ".[browser,bridge,data,desktop,osworld,train,dev]"
+	@$(PIP) --quiet -e ".[browser,bridge,data,desktop,osworld,ray,train,dev]"
 	@$(BIN)/python -m compileall -qq -j 0 .venv/lib stepladder || true  # on all cores, unlike pip; some files are of no Python
 	@touch $@
 
@@ -72,7 +72,7 @@ test-learning: setup
 test-vllm: .venv/ready
 	@PIP_TORCH="$(TORCH_OPTIONS)" dev/install_vllm.sh .venv-vllm $(PYTHON)
 	@echo "== tests against vLLM"
-	@STEPLADDER_VLLM=.venv-vllm/bin/vllm $(BIN)/python -m pytest -m vllm -p no:xdist tests/test_vllm.py
+	@STEPLADDER_VLLM=.venv-vllm/bin/vllm $(BIN)/python -m pytest -m vllm -p no:xdist tests/test_vllm.py tests/test_vllm_engine.py
 
 bench: setup chromium-driver
 	@echo "== the browser environment beside others, in turns on the same page"

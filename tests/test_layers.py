@@ -140,6 +140,7 @@ NO_TORCH = {
     *("policies/answers.py", "policies/blocks.py", "policies/budget.py", "policies/http.py", "policies/pictures.py"),
     *("policies/anthropic.py", "policies/openai_chat.py", "policies/openai_responses.py", "policies/server_sent_events.py"),
     *("policies/chat_request.py", "policies/chat_server.py"),
+    *("policies/served_protocol.py", "policies/served_sglang.py", "policies/served_vllm.py", "policies/server_control.py"),
 }
 HEAVY = ("torch", "transformers", "tokenizers", "safetensors")
 #: Code is loaded by dotted path here and nowhere else.

@@ -1,17 +1,11 @@
 """A real vLLM server with our small Qwen3-VL beside the same weights in this process: `make test-vllm`.
 
-vLLM has a virtual environment of its own; `STEPLADDER_VLLM` names its program `vllm`. The server runs on the processor, listens on
-loopback alone and ends with the tests.
+vLLM has a virtual environment of its own. The server runs on the processor, listens on loopback alone and ends with the tests.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
-import signal
-import socket
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 from test_engine import SIZES, World
+from vllm_servers import vllm_server
 
 from stepladder.interfaces import ContextFull
 from stepladder.models.checkpoint import save_checkpoint
@@ -33,7 +28,6 @@ from stepladder.types import Completion, Message, Prompt, Sampling
 
 pytestmark = pytest.mark.vllm
 
-START = 600.0
 CONTEXT = 512
 
 
@@ -62,45 +56,12 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    program = os.environ.get("STEPLADDER_VLLM")
-    if program is None:
-        pytest.fail("STEPLADDER_VLLM must name vLLM's program `vllm`; `make test-vllm` installs it and says so")
     sizes = replace(SIZES, hidden=128)  # vLLM's attention on processors wants heads of 32 numbers or more
-    world, directory, token = World(sizes), tmp_path_factory.mktemp("vllm"), secrets.token_urlsafe(16)
+    world, directory = World(sizes), tmp_path_factory.mktemp("vllm")
     save_checkpoint(directory / "checkpoint", world.model, world.renderer.processor)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [program, "serve", str(directory / "checkpoint"), "--host", "127.0.0.1", "--port", str(port), "--api-key", token]
-    command += ["--served-model-name", "small", "--dtype", "float32", "--max-model-len", str(CONTEXT), "--enforce-eager"]
-    command += ["--limit-mm-per-prompt", '{"image": 4, "video": 0}', "--logprobs-mode", "processed_logprobs"]
-    command += ["--chat-template-content-format", "openai", "--generation-config", "vllm"]
-    log = directory / "log"
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_up(process, url, log)
-        yield Server(world, url, token, log)
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def _wait_until_up(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    until = time.monotonic() + START
-    while True:
-        try:
-            httpx.get(f"{url}/health").raise_for_status()
-            return
-        except httpx.HTTPError:
-            if process.poll() is not None or time.monotonic() > until:
-                pytest.fail(f"vLLM does not come up:\n{log.read_text()[-6000:]}")
-            time.sleep(0.5)
+    options = ["--chat-template-content-format", "openai"]
+    with vllm_server(directory / "checkpoint", directory / "log", CONTEXT, options) as started:
+        yield Server(world, started.url, started.token, started.log)
 
 
 def conversations(world: World) -> list[tuple[Message, ...]]:
