@@ -48,6 +48,7 @@ from stepladder.models.tokenizer import build_tokenizer
 from stepladder.rollout.curriculum import Played
 from stepladder.rollout.uncertain import UncertainTasks
 from stepladder.run import read_metrics
+from stepladder.stages import memory_check, rl_learner
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.player import Player
 from stepladder.stages.rl import main
@@ -680,3 +681,16 @@ def test_activation_checkpointing_reaches_the_trainer(start: Path, tmp_path: Pat
         config = replace(SIDES, checkpoint=start, algo=Grpo(), activation_checkpointing=wanted)
         made = first_trainer(monkeypatch, lambda config=config: Learner(config, AgentOptions().build(), ImageStore(tmp_path)))
         assert made.activation_checkpointing == wanted
+
+
+def test_what_will_not_fit_is_refused_before_it_begins(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_check, "free_memory", lambda device, ranks: 1e5)
+    with pytest.raises(ConfigError, match=r"will not fit: needs about .* are free; try "):
+        main(replace(SIDES, checkpoint=start, output=tmp_path / "rl", algo=Grpo()), show=False)
+
+
+def test_all_that_learns_is_on_the_device(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(SIDES, checkpoint=start, algo=Grpo())
+    monkeypatch.setattr(rl_learner, "device_of", lambda device: torch.device("meta"))
+    made = first_trainer(monkeypatch, lambda: Learner(config, AgentOptions().build(), ImageStore(tmp_path)))
+    assert {parameter.device.type for _, parameter in made.named_parameters()} == {"meta"}

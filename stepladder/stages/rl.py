@@ -29,12 +29,16 @@ from stepladder.rollout.opening import check_options
 from stepladder.run import Run
 from stepladder.stages import training_report
 from stepladder.stages.judging import FREE_CALLS, open_judge
+from stepladder.stages.memory_check import check_checkpoint
 from stepladder.stages.rl_asynchronous import AsynchronousLoop
 from stepladder.stages.rl_config import RlConfig
+from stepladder.stages.rl_learner import SAVINGS
 from stepladder.stages.rl_loop import RankLoop
 from stepladder.stages.rl_tasks import training_tasks
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import task_set_hash
+from stepladder.train.devices import device_of
+from stepladder.train.memory import Setting
 from stepladder.train.parallel import run_ranks
 
 #: Settings that change how a run is done and not what comes out of it; so does `updates` where the learning rate does not decay.
@@ -49,6 +53,8 @@ MAY_CHANGE = (
         "track",
         "alarms",
         "activation_checkpointing",
+        "check_memory",
+        "device",
         "ray",
     ),
     *(f"asynchronous.{name}" for name in ("staleness", "retries", "blacklist", "losses", "in_progress")),
@@ -64,9 +70,24 @@ def main(config: RlConfig, show: bool = True) -> Path:
     with _open_run(config) as run:  # refuses other settings than those that it was started with
         done = run.phase(_phase(config)).done
     if not done:
+        _check_memory(config)
         run_ranks(_train, config.ranks, config, show)
     training_report.finish(config.output, again=not done)
     return config.output / "checkpoint"
+
+
+def _check_memory(config: RlConfig) -> None:
+    if config.check_memory:
+        check_checkpoint(
+            config.checkpoint,
+            device=device_of(config.device, config.ranks),
+            optimizer=config.optimizer.kind,
+            trained=config.train,
+            lora=config.lora,
+            setting=Setting(world=config.ranks),
+            savings=SAVINGS,
+            copies=len({"reference", "teacher"} & {*config.algo.needs}),
+        )
 
 
 def _phase(config: RlConfig) -> str:

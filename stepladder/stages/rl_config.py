@@ -24,6 +24,7 @@ from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.stages.judging import check_judge
 from stepladder.stages.policies import ApiOptions
 from stepladder.stages.reward_scores import RewardModelSettings
+from stepladder.train.devices import AUTOMATIC, check_device
 from stepladder.train.optimizer import OptimizerConfig
 from stepladder.train.precision import bfloat16_is_fast
 
@@ -50,10 +51,11 @@ class RlConfig:
     long (None: what the task allows). `ranks` processes play `environments` episodes each at a time, kept as `pool` says, and
     train together.
 
-    Parameters whose names begin with one of `train` learn, with `lora` adapters in their place, in pieces of `micro_batch`
-    samples, which take less memory and more time with `activation_checkpointing` (`train.trainer`). The learning rate rises over
-    the first `warmup` updates and falls over the last share `decay` of all, whose number then cannot change any more. `teacher` is
-    a checkpoint, for algorithms that want one.
+    Parameters whose names begin with one of `train` learn, with `lora` adapters in their place, in pieces of `micro_batch` samples,
+    which take less memory and more time with `activation_checkpointing` (`train.trainer`). `check_memory` refuses what will not fit
+    into memory (`stages.memory_check`); `device` is that of `train.devices`. The learning rate rises over the first `warmup`
+    updates and falls over the last share `decay` of all, whose number then cannot change any more. `teacher` is a checkpoint, for
+    algorithms that want one.
 
     Every `evaluate_every` updates `validation` episodes of each task are played greedily, on training seeds that are kept apart
     for it; `export` says whether the best weights become the checkpoint or the last ones, which few episodes of validation cannot
@@ -70,6 +72,7 @@ class RlConfig:
     algo: Algorithm = field(default_factory=Grpo)
     seed: int = 0
     ranks: int = 2
+    device: str = AUTOMATIC
     bf16: bool = field(default_factory=bfloat16_is_fast)
     updates: int = 100
     groups: int = 8
@@ -100,6 +103,7 @@ class RlConfig:
     train: tuple[str, ...] = ("model.language_model",)
     lora: LoraSettings = field(default_factory=LoraSettings)
     activation_checkpointing: bool = False
+    check_memory: bool = True
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, adam_lr=3e-4))
     warmup: int = 5
     decay: float = 0.0
@@ -130,6 +134,7 @@ class RlConfig:
             raise ConfigError(f"probe is {self.probe}; it must be at least 0 and less than group_size, {self.group_size}")
         self.aware.check()
         self.lora.check()
+        check_device(self.device, self.ranks)
         if not 0 <= self.decay <= 1:
             raise ConfigError(f"decay is {self.decay}; it is a share of the updates, 0 to 1")
         if not self.temperature > 0:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.algos.algorithm import GroupCredit, ReplyScores, Scores, reply_lengths
@@ -26,11 +27,13 @@ from stepladder.models.lora import add_adapters
 from stepladder.rewards.combine import WeightedReward
 from stepladder.rollout.perplexity import geometric_mean, worth_learning
 from stepladder.stages.local_policy import load_policy
+from stepladder.stages.memory_check import FirstUpdate, Savings
 from stepladder.stages.reward_scores import GroupScorer, load_reward_model
 from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.rl_stability import Stability
 from stepladder.stages.rl_teacher import Lesson, SelfTeacher, teacher_scorer
 from stepladder.train.batch import collate
+from stepladder.train.devices import device_of
 from stepladder.train.optimizer import Schedule
 from stepladder.train.sample import Sample, from_step, merge_turns, share_prompts
 from stepladder.train.scoring import Scorer
@@ -40,6 +43,8 @@ from stepladder.types import Group, Trajectory
 
 #: Tokens in a packed row of replies.
 ROW_LENGTH = 512
+#: What this stage can do to need less memory.
+SAVINGS = Savings(shard="")
 
 
 class Learner:
@@ -47,7 +52,8 @@ class Learner:
 
     def __init__(self, config: RlConfig, agent: Agent, images: ImageStore) -> None:
         self.config, self.agent = config, agent
-        self.model, self.renderer = load_policy(config.checkpoint, images)
+        self.device = device_of(config.device)
+        self.model, self.renderer = load_policy(config.checkpoint, images, self.device)
         use_attention(self.model)
         add_adapters(self.model, config.lora, config.seed)
         self.algorithm = config.algo
@@ -68,13 +74,16 @@ class Learner:
             banned=banned,
             activation_checkpointing=config.activation_checkpointing,
         )
+        halved = f"micro_batch={config.micro_batch // 2}" if config.micro_batch > 1 else ""
+        first = not dist.is_initialized() or dist.get_rank() == 0
+        self.check_memory = FirstUpdate(config.check_memory, replace(SAVINGS, halved=halved), first)
         self._scorers: dict[str, Scorer] = {}
         #: The explained variance of the critic's answers in every update so far.
         self.explained: list[float] = []
         if critic is not None:
             self._scorers["values"] = self._scorer(self.model, critic)
         if "reference" in self.algorithm.needs:
-            self._scorers["reference"] = self._scorer(load_policy(config.checkpoint, images)[0])
+            self._scorers["reference"] = self._scorer(load_policy(config.checkpoint, images, self.device)[0])
         reference = self._scorers.get("reference")
         self.stability = Stability(self.algorithm, self.model, None if reference is None else reference.model)
         if "teacher" in self.algorithm.needs:
@@ -84,7 +93,7 @@ class Learner:
     def _checkpoint_teacher(self, images: ImageStore) -> Scorer:
         config = self.config
         assert config.teacher is not None
-        teacher, its = load_policy(config.teacher, images)
+        teacher, its = load_policy(config.teacher, images, self.device)
         if not its.reads_alike(self.renderer):
             raise ConfigError(
                 f"teacher: {config.teacher} has another vocabulary or other visual tokens than {config.checkpoint}; "
@@ -98,7 +107,7 @@ class Learner:
         if algorithm.teacher == "trust-region":
             # A reference that moves along is not where the run started from.
             fixed = None if algorithm.reference_refresh else self._scorers.get("reference")
-            start = fixed or self._scorer(load_policy(self.config.checkpoint, images)[0])
+            start = fixed or self._scorer(load_policy(self.config.checkpoint, images, self.device)[0])
         student = self._scorer(self.model)
         return SelfTeacher(algorithm, student, teacher_scorer(algorithm, student, start), self.renderer, self.config.output)
 
@@ -162,6 +171,7 @@ class Learner:
         if not self.trainer.sum_over_ranks({"n": float(sum(map(_teaches, samples)))})["n"]:
             return {}
         micro_batches = self._micro_batches(samples)
+        self.check_memory(self.trainer, micro_batches, self._others())
         if self.algorithm.updates > 1:
             for micro_batch in micro_batches:
                 micro_batch.old_logprobs = self.trainer.logprobs(micro_batch.batch)
@@ -177,6 +187,13 @@ class Learner:
         if self.teacher is not None:
             self.teacher.updated()
         return metrics | self.stability.updated(update + 1, metrics)
+
+    def _others(self) -> float:
+        """Bytes of the models that do not learn."""
+        models = {id(one.model): one.model for one in self._scorers.values() if one.model is not self.model}
+        if self.teacher is not None and self.teacher.model is not self.model:
+            models[id(self.teacher.model)] = self.teacher.model
+        return float(sum(p.numel() * p.element_size() for model in models.values() for p in model.parameters()))
 
     def _shares(self, groups: Sequence[Group]) -> dict[str, float]:
         shares = self.algorithm.shares(groups)

@@ -22,6 +22,7 @@ from stepladder.models.checkpoint import save_checkpoint
 from stepladder.models.lora import learned_state, load_learned
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
+from stepladder.policies.served_engine import ServedEngine
 from stepladder.progress import Progress
 from stepladder.rollout.curriculum import Played, mean_advantage
 from stepladder.rollout.dynamic import Dynamic, Outcome
@@ -99,7 +100,7 @@ class RankLoop:
         )
         self.player = Player(self._episodes(self.engine, images, judge), self.store, self.sampling)
 
-    def _episodes(self, engine: Engine, images: ImageStore, judge: Judge | None) -> EpisodePlayer:
+    def _episodes(self, engine: Engine | ServedEngine, images: ImageStore, judge: Judge | None) -> EpisodePlayer:
         config = self.config
         return EpisodePlayer(
             LocalPolicy(engine, "student"),
@@ -399,7 +400,9 @@ class RankLoop:
     def _export(self) -> None:
         """The weights that are asked for as a directory: whole or not at all."""
         if self.config.validation and self.config.export == "best":
-            load_learned(self.learner.model, torch.load(self.config.output / "best.pt", weights_only=True)["model"])
+            load_learned(
+                self.learner.model, torch.load(self.config.output / "best.pt", weights_only=True, map_location="cpu")["model"]
+            )
         partial, final = self.config.output / "checkpoint.partial", self.config.output / "checkpoint"
         save_checkpoint(partial, self.learner.model, self.learner.renderer.processor)
         self.options.save(partial)

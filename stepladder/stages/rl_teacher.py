@@ -52,6 +52,11 @@ class SelfTeacher:
         rank = dist.get_rank() if dist.is_initialized() else 0
         self._path = directory / f"{NAME}-{rank}.jsonl"
 
+    @property
+    def model(self) -> Qwen3VLForConditionalGeneration:
+        """Whose distributions are taught."""
+        return self._teacher.model
+
     def teach(self, lessons: Sequence[Lesson], update: int) -> tuple[list[Sample], dict[str, float]]:
         """(the lessons' samples with the teacher's distributions, the sum of the divergences and the number of tokens)."""
         if not lessons:

@@ -44,7 +44,7 @@ class StateFile:
             if not path.exists():
                 continue
             try:
-                state: dict[str, Any] = torch.load(path, weights_only=True)
+                state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
             except Exception as error:  # torn files show themselves in many ways
                 _logger.warning("%s cannot be read: %s", path, error)
                 unread.append(path)
