@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from api_servers import serving
+from engine_servers import FakeVllm
 from test_rl import FORMS, checkpoint, click_anywhere
 
+from stepladder.agents.qwen_vl import QwenVLAgent
+from stepladder.algos.grpo import Grpo
 from stepladder.config import ConfigError
 from stepladder.models.lora import LoraSettings
+from stepladder.policies.served_settings import ServedEngineSettings
 from stepladder.run import read_metrics
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.rl import main
@@ -94,6 +99,24 @@ def test_processes_of_a_ray_cluster_play(tmp_path: Path, shared: bool) -> None:
     assert len(versions) > 1, "new weights never arrived"
 
 
+def test_a_server_samples_and_gets_the_weights_of_every_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM's wire format; the real one has `test_vllm_engine`."""
+    monkeypatch.setattr(AgentOptions, "build", lambda self: QwenVLAgent(self.screenshots))
+    fake = FakeVllm({})
+    served = ServedEngineSettings(directory=tmp_path / "weights", lost_contact=1.0, deadline=20.0)
+    config = replace(
+        ASYNCHRONOUS, checkpoint=checkpoint(tmp_path / "start"), output=tmp_path / "run", tasks="reasoning:add-1-digit"
+    )
+    with serving(fake.app()) as url:
+        main(replace(config, served=replace(served, url=url), updates=2, algo=Grpo(), rewards={}), show=False)
+    told = check_run(replace(config, updates=2))
+    assert all(one["engine_tokens"] > 0 for one in told)
+    assert fake.called.count("/collective_rpc") >= 3, "before the first episode and after each update"
+    with TrajectoryStore(config.output / "rollouts-0.jsonl") as store:
+        versions = {step.completion.version for one in store for step in one.steps if step.completion is not None}
+    assert {0, 1} <= versions
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -102,6 +125,13 @@ def test_processes_of_a_ray_cluster_play(tmp_path: Path, shared: bool) -> None:
         ({"asynchronous.on": False, "ray.address": "local"}, "set asynchronous.on=true too"),
         ({"ray.address": "nowhere"}, "ray.address is 'nowhere'; it must be off, local, auto or HOST:PORT"),
         ({"ray.workers": 0}, "ray.workers is 0; it must be at least 1"),
+        ({"served.url": "nowhere"}, "served.url is 'nowhere'; it must be the server's address"),
+        (
+            {"served.url": "http://127.0.0.1:1", "served.directory": Path("x"), "asynchronous.on": False},
+            "set asynchronous.on=true too",
+        ),
+        ({"served.url": "http://127.0.0.1:1", "served.directory": Path("x"), "served.update": "lora"}, "lora.rank 0"),
+        ({"served.url": "http://127.0.0.1:1", "served.directory": Path("x"), "ray.address": "local"}, "set ray.address=off"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path: Path, settings: dict[str, Any], message: str) -> None:

@@ -30,10 +30,15 @@ from stepladder.policies.http import PolicyFailure
 from stepladder.policies.local import LocalPolicy
 from stepladder.policies.served_engine import ServedEngine
 from stepladder.policies.served_settings import ServedEngineSettings, open_served_engine
+from stepladder.rollout.asynchronous import AsynchronousSettings
 from stepladder.rollout.group import group_jobs
+from stepladder.run import read_metrics
+from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.episode_player import EpisodePlayer
+from stepladder.stages.rl import main as train
 from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.rl_learner import Learner
+from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks
 from stepladder.train.optimizer import OptimizerConfig
 from stepladder.types import Completion, Group, Limits, Message, Prompt, Sampling, Trajectory
@@ -330,3 +335,23 @@ def test_weights_that_cannot_be_read_end_the_server(opened: Callable[[Update], T
             await trained.engine.generate(prompt, Sampling(max_tokens=8))
 
     asyncio.run(play())
+
+
+def test_the_stage_plays_with_it(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`stepladder rl` with `served.url`: episodes of pages come from the server, which gets the weights of every update."""
+    monkeypatch.setattr(AgentOptions, "build", lambda self: Clicks(self.screenshots))
+    place = ServedEngineSettings(url=served.started.url, directory=tmp_path / "served", deadline=120.0)
+    settings = replace(
+        config(served.checkpoint, tmp_path, "weights"),
+        served=place,
+        asynchronous=AsynchronousSettings(on=True),
+        replay=0,
+        updates=3,
+        environments=4,
+    )
+    train(settings, show=False)
+    told = read_metrics(settings.output, "rollouts")
+    assert [one["step"] for one in told] == [1, 2, 3]
+    with TrajectoryStore(settings.output / "rollouts-0.jsonl") as store:
+        versions = {step.completion.version for one in store for step in one.steps if step.completion is not None}
+    assert {0, 1} <= versions

@@ -7,12 +7,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
-import torch
-
 from stepladder.progress import Progress
 from stepladder.run import Run
 from stepladder.train.parallel import gather
-from stepladder.train.trainer import Trainer, save_state
+from stepladder.train.states import States
+from stepladder.train.trainer import Trainer
 
 #: The metrics that are shown while it trains.
 SHOWN = ("loss", "accuracy", "margin")
@@ -67,10 +66,10 @@ def learn_from_examples(
     save_every: int,
     show: bool,
 ) -> None:
-    """Go on from the file `state` until every one of `count` examples came up often enough; rank 0 has the `run`."""
+    """Go on from `state` (`train.states`) until every one of `count` examples came up often enough; rank 0 has the `run`."""
     trainer = learner.trainer
-    if state.exists():
-        trainer.load_state(torch.load(state, weights_only=True, map_location="cpu"))
+    states = States(trainer, state)
+    states.read()
     with Progress(name, learner.updates, show=show and run is not None) as progress:
         if trainer.step_count == 0:
             _log(run, name, 0, learner.score())
@@ -82,8 +81,9 @@ def learn_from_examples(
             _log(run, name, step, figures)
             if run is not None:
                 progress.update(step, learner.updates, {name: figures[name] for name in SHOWN if name in figures})
-                if step % save_every == 0:
-                    save_state(state, trainer.state())
+            if step % save_every == 0:
+                states.write({})
+    states.finish()
 
 
 def _log(run: Run | None, name: str, step: int, figures: dict[str, float]) -> None:

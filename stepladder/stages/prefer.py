@@ -86,7 +86,7 @@ def _check_memory(config: PreferConfig) -> None:
             optimizer=config.optimizer.kind,
             trained=config.train,
             lora=config.lora,
-            setting=Setting(world=config.ranks),
+            setting=Setting(world=config.ranks, sharded=config.shard),
             savings=SAVINGS,
         )
 
@@ -192,8 +192,7 @@ def _train(rank: int, world: int, config: PreferConfig, show: bool) -> None:
         with run.phase("train") if run is not None else nullcontext():
             learner = PreferenceLearner(rank, world, config)
             learner.train(run, show)
-            if run is not None:
-                learner.export()
+            learner.export()
     finally:
         if run is not None:
             run.close()

@@ -111,10 +111,10 @@ class PreferConfig:
     that are taken to be labelled the wrong way round (DPO and SimPO), `imitation` weighs the likelihood of the preferred reply
     beside a loss on pairs (`algos.preference_variants.with_imitation`). An update learns from `batch` pairs, or replies of KTO,
     over all `ranks`, in pieces of `micro_batch` replies; every pair comes up `epochs` times. Parameters whose names begin with one
-    of `train` learn; with `lora` adapters in their place. `activation_checkpointing` is that of `train.trainer`; `check_memory`
-    refuses what will not fit into memory (`stages.memory_check`). `device` is that of `train.devices`. The learning rate rises over
-    the first `warmup` updates and falls over the last share `decay` of all. One start in ten is held back, whose pairs are scored
-    every `score_every` updates."""
+    of `train` learn; with `lora` adapters in their place. `activation_checkpointing` is that of `train.trainer`; `shard` divides
+    the language model among the ranks (`train.shard`); `check_memory` refuses what will not fit into memory
+    (`stages.memory_check`). `device` is that of `train.devices`. The learning rate rises over the first `warmup` updates and falls
+    over the last share `decay` of all. One start in ten is held back, whose pairs are scored every `score_every` updates."""
 
     runs: tuple[Path, ...] = (Path("runs/rl"),)
     checkpoint: Path = Path("runs/rl/checkpoint")
@@ -146,6 +146,7 @@ class PreferConfig:
     train: tuple[str, ...] = ("model.language_model",)
     lora: LoraSettings = field(default_factory=LoraSettings)
     activation_checkpointing: bool = False
+    shard: bool = False
     check_memory: bool = True
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-4, adam_lr=1e-4))
     warmup: int = 5
@@ -163,6 +164,8 @@ class PreferConfig:
         """Raises ConfigError for what cannot be."""
         self.lora.check()
         check_device(self.device, self.ranks)
+        if self.shard and self.ranks < 2:
+            raise ConfigError(f"shard divides the language model among ranks, and ranks is {self.ranks}")
         for name in ("per_failure", "comparisons", "epochs", "batch", "micro_batch", "ranks", "score_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")

@@ -41,13 +41,14 @@ from stepladder.train.optimizer import Schedule
 from stepladder.train.parallel import gather
 from stepladder.train.sample import Sample, from_reply, share_prompts
 from stepladder.train.scoring import Scorer
+from stepladder.train.shard import gathered, shard
 from stepladder.train.trainer import MicroBatch, Trainer
 from stepladder.types import IntArray
 
 #: Tokens in a packed row of replies.
 ROW_LENGTH = 512
 #: What this stage can do to need less memory.
-SAVINGS = Savings(shard="")
+SAVINGS = Savings()
 
 
 class PreferenceLearner:
@@ -59,6 +60,7 @@ class PreferenceLearner:
         self.model, self.renderer = load_policy(config.checkpoint, images, device_of(config.device))
         use_attention(self.model)
         add_adapters(self.model, config.lora, config.seed)
+        self.sharded = shard(self.model) if config.shard else None
         if config.loss == "kto":
             replies = read_replies(config.output) if config.unpaired else of_pairs_apart(read_pairs(config.output))
             self.training = of_replies([one for one in replies if not held_back(one)])
@@ -82,11 +84,12 @@ class PreferenceLearner:
             autocast=config.bf16,
             objective=PolicyObjective(kind="reinforce", aggregation="token-sum", correction=None),
             banned=banned,
+            sharded=self.sharded,
             activation_checkpointing=config.activation_checkpointing,
         )
         halved = f"micro_batch={config.micro_batch // 2}" if config.micro_batch > 3 else ""
         self.check_memory = FirstUpdate(config.check_memory, replace(SAVINGS, halved=halved))
-        self.scorer = Scorer(self.model, self.renderer, 1.0, banned, config.bf16, chunk=config.micro_batch)
+        self.scorer = Scorer(self.model, self.renderer, 1.0, banned, config.bf16, chunk=config.micro_batch, sharded=self.sharded)
         # before any weight changes: what a state brings is loaded later
         self.reference = {"training": self._reference(self.training), "validation": self._reference(self.validation)}
 
@@ -97,7 +100,7 @@ class PreferenceLearner:
             self,
             "prefer",
             run,
-            config.output / "state.pt",
+            config.output / ("state" if config.shard else "state.pt"),
             seed=config.seed,
             batch=self.batch,
             count=len(self.training),
@@ -134,11 +137,14 @@ class PreferenceLearner:
         return {f"held_out_{name}": value for name, value in mean_over_ranks(metrics, len(mine)).items()}
 
     def export(self) -> None:
-        """Write a Hugging Face directory, whole or not at all."""
+        """Write a Hugging Face directory, whole or not at all; all ranks must call it."""
         config = self.config
+        state = gathered(self.model.state_dict()) if config.shard else None
+        if self.rank:
+            return
         partial_, final = config.output / "checkpoint.partial", config.output / "checkpoint"
         shutil.rmtree(partial_, ignore_errors=True)
-        save_checkpoint(partial_, self.model, self.renderer.processor)
+        save_checkpoint(partial_, self.model, self.renderer.processor, state)
         AgentOptions.of_checkpoint(config.checkpoint).save(partial_)
         if (config.checkpoint / HEAD_FILE).exists():
             shutil.copyfile(config.checkpoint / HEAD_FILE, partial_ / HEAD_FILE)

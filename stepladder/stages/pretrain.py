@@ -18,11 +18,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from stepladder.models.checkpoint import save_checkpoint
 from stepladder.models.lora import LoraSettings
@@ -44,12 +45,14 @@ from stepladder.train.optimizer import Schedule
 from stepladder.train.parallel import run_ranks
 from stepladder.train.perplexity import perplexities
 from stepladder.train.scoring import Scorer
-from stepladder.train.trainer import LossWeights, save_state
+from stepladder.train.shard import shard
+from stepladder.train.states import States, remove_state
+from stepladder.train.trainer import LossWeights
 
 MAY_CHANGE = ("output", "track", "save_every", "activation_checkpointing", "check_memory", "device")
 
 #: What this stage can do to need less memory.
-SAVINGS = Savings(adapters="", shard="")
+SAVINGS = Savings(adapters="")
 
 
 def main(config: PretrainConfig, show: bool = True) -> Path:
@@ -73,7 +76,7 @@ def _check_memory(config: PretrainConfig) -> None:
             optimizer=config.optimizer.kind,
             trained=config.train,
             lora=LoraSettings(),
-            setting=Setting(world=config.ranks),
+            setting=Setting(world=config.ranks, sharded=config.shard),
             savings=SAVINGS,
             copies=int(averages),
         )
@@ -83,6 +86,7 @@ def _train(rank: int, world: int, config: PretrainConfig, show: bool) -> None:
     run = _open_run(config) if rank == 0 else None
     learner = build_pretrain_learner(config, Share(rank, world))
     done = learner.load(config.output / "weights.pt")
+    learner.sharded = shard(learner.model) if config.shard else None
     for name, phase in config.phases():
         if name in done:
             if isinstance(phase, LengtheningPhase):
@@ -92,17 +96,18 @@ def _train(rank: int, world: int, config: PretrainConfig, show: bool) -> None:
                     record.result |= done[name]
             continue
         training = PhaseTraining(name, phase, learner, config, run, show)
-        if run is None:
-            training.run()
-            continue
-        with run.phase(name) as record:
-            record.result |= training.run()
-            _export(learner, config, name)
-            done = {**done, name: dict(record.result)}
-            learner.save(config.output / "weights.pt", done)
-            (config.output / f"{name}.state").unlink(missing_ok=True)
+        with nullcontext() if run is None else run.phase(name) as record:
+            found = training.run()
+            weights = learner.weights()
+            if record is not None:
+                record.result |= found
+                _export(learner, config, name, weights)
+                done = {**done, name: dict(record.result)}
+                learner.save(config.output / "weights.pt", done, weights)
+                remove_state(config.output / f"{name}.state")
+    weights = learner.weights()
     if run is not None:
-        _export(learner, config, "checkpoint")
+        _export(learner, config, "checkpoint", weights)
         run.close()
 
 
@@ -129,6 +134,7 @@ class PhaseTraining:
             trainable=config.train,
             autocast=config.bf16,
             contrast=learner.contrast,
+            sharded=learner.sharded,
             activation_checkpointing=config.activation_checkpointing,
         )
         averaging = phase.averaging if isinstance(phase, AnnealingPhase) else Averaging()
@@ -142,9 +148,10 @@ class PhaseTraining:
 
     def run(self) -> dict[str, Any]:
         """Train to the end, and return what was found before and after."""
-        state_file = self.config.output / f"{self.name}.state"
-        if state_file.exists():
-            self._load(torch.load(state_file, weights_only=False, map_location=self.learner.model.device))
+        states = States(self.trainer, self.config.output / f"{self.name}.state")
+        state = states.read()
+        if state is not None:
+            self._load(state)
         else:
             self._measure("before")
         with Progress(self.name, self.phase.steps, show=self.show and self.record_run is not None) as progress:
@@ -160,9 +167,10 @@ class PhaseTraining:
                     progress.update(step, self.phase.steps)
                 if step % self.config.score_every == 0 and not last:
                     progress.update(step, self.phase.steps, self._log())
-                if step % self.config.save_every == 0 and not last and self.record_run is not None:
-                    save_state(state_file, self._state())
+                if step % self.config.save_every == 0 and not last:
+                    states.write(self._state())
             progress.update(self.phase.steps, self.phase.steps, self._log())
+        states.finish()
         self._finish()
         return self.found | {"steps": self.phase.steps, "tokens": round(self.tokens), "seconds": round(self.elapsed, 1)}
 
@@ -237,11 +245,10 @@ class PhaseTraining:
         return [asdict(score) for score in found]
 
     def _scorer(self) -> Scorer:
-        return Scorer(self.learner.model, self.learner.renderer, autocast=self.config.bf16)
+        return Scorer(self.learner.model, self.learner.renderer, autocast=self.config.bf16, sharded=self.learner.sharded)
 
     def _state(self) -> dict[str, Any]:
         return {
-            "trainer": self.trainer.state(),
             "documents": self.documents.state(),
             "average": self.average.state(),
             "found": self.found,
@@ -251,7 +258,6 @@ class PhaseTraining:
         }
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        self.trainer.load_state(state["trainer"])
         self.documents.load_state(state["documents"])
         self.average.load_state(state["average"])
         self.found, self.sums = dict(state["found"]), dict(state["sums"])
@@ -269,11 +275,11 @@ def _open_run(config: PretrainConfig) -> Run:
     )
 
 
-def _export(learner: PretrainLearner, config: PretrainConfig, name: str) -> None:
+def _export(learner: PretrainLearner, config: PretrainConfig, name: str, weights: Mapping[str, Tensor]) -> None:
     """Write a Hugging Face directory, whole or not at all."""
     partial, final = config.output / f"{name}.partial", config.output / name
     shutil.rmtree(partial, ignore_errors=True)
-    save_checkpoint(partial, learner.model, learner.renderer.processor)
+    save_checkpoint(partial, learner.model, learner.renderer.processor, weights if config.shard else None)
     if config.checkpoint is None:
         AgentOptions().save(partial)
     elif (config.checkpoint / AGENT_FILE).exists():

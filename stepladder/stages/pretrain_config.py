@@ -135,11 +135,11 @@ class PretrainConfig:
     A corpus is named by the weights of the phases. What it is, `corpora` says: a generated corpus (`stepladder.corpora`), a
     `package.module:function`, a directory that `stepladder corpus` wrote, or any other file or folder of texts, which is read as it
     is; a name that is not there is the generated corpus of that name. `options` are those of each, for files its columns
-    (`stepladder.corpora.open_corpus`). `held_out` documents of each are never learned from, and their
-    perplexity is measured every `score_every` updates; `needle` is the test before and after lengthening. Parameters whose names
-    begin with one of `train` learn, by `optimizer`, whose `lr` is that of each phase. `activation_checkpointing` is that of
-    `train.trainer`; `check_memory` refuses what will not fit into memory (`stages.memory_check`); `device` is that of
-    `train.devices`."""
+    (`stepladder.corpora.open_corpus`). `held_out` documents of each are never learned from, and their perplexity is measured every
+    `score_every` updates; `needle` is the test before and after lengthening. Parameters whose names begin with one of `train`
+    learn, by `optimizer`, whose `lr` is that of each phase. `activation_checkpointing` is that of `train.trainer`; `shard` divides
+    the language model among the ranks (`train.shard`); `check_memory` refuses what will not fit into memory
+    (`stages.memory_check`); `device` is that of `train.devices`."""
 
     output: Path = Path("runs/pretrain")
     checkpoint: Path | None = None
@@ -149,6 +149,7 @@ class PretrainConfig:
     device: str = AUTOMATIC
     bf16: bool = field(default_factory=bfloat16_is_fast)
     activation_checkpointing: bool = False
+    shard: bool = False
     check_memory: bool = True
     save_every: int = 100
     score_every: int = 100
@@ -206,4 +207,19 @@ class PretrainConfig:
             if path is not None and not path.is_dir():
                 raise ConfigError(f"{name}: {path} is no directory")
         self.needle.check()
+        self._check_shard()
         check_device(self.device, self.ranks)
+
+    def _check_shard(self) -> None:
+        if not self.shard:
+            return
+        if self.ranks < 2:
+            raise ConfigError(f"shard divides the language model among ranks, and ranks is {self.ranks}")
+        for name, phase in self.phases():
+            for setting, value, usual in (("contrastive", phase.contrastive, 0), ("mixing", phase.mixing, "schedule")):
+                if value != usual:
+                    raise ConfigError(
+                        f"shard: {name}.{setting} is {value}, which needs whole weights; say {name}.{setting}={usual}"
+                    )
+            if isinstance(phase, AnnealingPhase) and phase.averaging.kind != "none":
+                raise ConfigError(f"shard: {name}.averaging takes whole weights; say {name}.averaging.kind=none")

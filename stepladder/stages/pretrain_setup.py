@@ -38,6 +38,7 @@ from stepladder.train.devices import device_of
 from stepladder.train.document_mixture import DocumentMixture
 from stepladder.train.documents import document_samples, token_count
 from stepladder.train.mixtures import Share
+from stepladder.train.shard import Pass, gathered
 from stepladder.train.trainer import save_state
 
 #: Pictures from which the patch embedding of a new model starts, at most, of each corpus.
@@ -57,11 +58,17 @@ class PretrainLearner:
     contrast: ContrastiveHead | None
     rope: Rope
     share: Share
+    sharded: Pass | None = None
 
-    def save(self, path: Path, done: Mapping[str, Any]) -> None:
+    def weights(self) -> dict[str, Tensor]:
+        """The model's state dict, whole on rank 0; all ranks must call it."""
+        state: dict[str, Tensor] = self.model.state_dict()
+        return state if self.sharded is None else gathered(state)
+
+    def save(self, path: Path, done: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
         """Weights after the phases `done`, with what each of them found."""
         contrast = None if self.contrast is None else self.contrast.state_dict()
-        save_state(path, {"model": self.model.state_dict(), "contrast": contrast, "done": dict(done)})
+        save_state(path, {"model": dict(weights), "contrast": contrast, "done": dict(done)})
 
     def load(self, path: Path) -> dict[str, Any]:
         """The phases that were done before, and what they found; empty when nothing was."""

@@ -56,6 +56,7 @@ MAY_CHANGE = (
         "check_memory",
         "device",
         "ray",
+        "served",
     ),
     *(f"asynchronous.{name}" for name in ("staleness", "retries", "blacklist", "losses", "in_progress")),
     *FREE_CALLS,

@@ -26,6 +26,8 @@ from stepladder.judges.judge import Judge
 from stepladder.models.lora import add_adapters, learned_state
 from stepladder.plugins import load
 from stepladder.policies.engine import Engine
+from stepladder.policies.served_engine import ServedEngine
+from stepladder.policies.served_settings import open_served_engine
 from stepladder.rollout.asynchronous import Rollouts
 from stepladder.rollout.group import EpisodeJob, group_jobs
 from stepladder.rollout.ledger import Ledger
@@ -57,11 +59,19 @@ class AsynchronousLoop(RankLoop):
             self._placement = self._elsewhere() if self.config.ray.on else self._in_process(images, judge)
 
     def _in_process(self, images: ImageStore, judge: Judge | None) -> Placement:
+        engine = self._served() if self.config.served.url else self._own_engine(images)
+        return InProcess(engine, self._episodes(engine, images, judge), self.config)
+
+    def _served(self) -> ServedEngine:
+        """A server that samples; it is given the weights before anything is played."""
+        return open_served_engine(self.config.served, self.learner.model, self.learner.renderer, version=self.standing.update)
+
+    def _own_engine(self, images: ImageStore) -> Engine:
+        """An engine here with weights of its own."""
         config = self.config
         model, renderer = load_policy(config.checkpoint, images)
         add_adapters(model, config.lora, config.seed)
-        engine = Engine(model, renderer, autocast=config.bf16, **kept_prompts(config.environments))
-        return InProcess(engine, self._episodes(engine, images, judge), config)
+        return Engine(model, renderer, autocast=config.bf16, **kept_prompts(config.environments))
 
     def _elsewhere(self) -> Placement:
         placement: Placement = load("ray", PLACEMENTS, "placement")(self.config)

@@ -15,6 +15,7 @@ from stepladder.distributed.settings import RaySettings
 from stepladder.judges.judge import JudgeSettings
 from stepladder.judges.self_judging import SelfJudging
 from stepladder.models.lora import LoraSettings
+from stepladder.policies.served_settings import ServedEngineSettings
 from stepladder.rollout.asynchronous import AsynchronousSettings
 from stepladder.rollout.curricula import CurriculumSettings
 from stepladder.rollout.dynamic import DynamicSettings
@@ -58,13 +59,13 @@ class RlConfig:
     algorithms that want one.
 
     Every `evaluate_every` updates `validation` episodes of each task are played greedily, on training seeds that are kept apart
-    for it; `export` says whether the best weights become the checkpoint or the last ones, which few episodes of validation cannot
-    tell apart. After `patience` evaluations without a better one (0: never) the run ends. It also ends after `max_seconds` of
-    running time, so that what it comes to then depends on the machine. `track` names trackers of the measurements
-    (`stepladder.tracking`). With `asynchronous.on` episodes are played while it learns, `environments` at a time in each process
-    that plays; `ray` says which processes these are. `alarms` says what is watched for while it trains; nothing that is learned
-    depends on it. An update whose gradient is not finite is left out; after `rollback` in a row (0: never) the weights are those of
-    the last saved state again."""
+    for it; `export` says whether the best weights become the checkpoint or the last ones, which few episodes of validation
+    cannot tell apart. After `patience` evaluations without a better one (0: never) the run ends. It also ends after
+    `max_seconds` of running time, so that what it comes to then depends on the machine. `track` names trackers of the
+    measurements (`stepladder.tracking`). With `asynchronous.on` episodes are played while it learns, `environments` at a time in
+    each process that plays; `ray` says which processes these are, and `served` a server that samples in the place of an engine
+    here. `alarms` says what is watched for while it trains; nothing that is learned depends on it. An update whose gradient is
+    not finite is left out; after `rollback` in a row (0: never) the weights are those of the last saved state again."""
 
     checkpoint: Path = Path("runs/demo/sft/checkpoint")
     tasks: str = "miniwob@demo"
@@ -118,6 +119,7 @@ class RlConfig:
     max_seconds: float | None = None
     asynchronous: AsynchronousSettings = field(default_factory=AsynchronousSettings)
     ray: RaySettings = field(default_factory=RaySettings)
+    served: ServedEngineSettings = field(default_factory=ServedEngineSettings)
     track: tuple[str, ...] = ()
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
 
@@ -166,8 +168,23 @@ class RlConfig:
         self.ray.check()
         if self.ray.on and not self.asynchronous.on:
             raise ConfigError("ray.address: episodes that are played elsewhere are asynchronous ones; set asynchronous.on=true too")
+        if self.served.url:
+            self._check_served()
         if self.asynchronous.on:
             self._check_asynchronous()
+
+    def _check_served(self) -> None:
+        """Raises ConfigError for a server that cannot be used so."""
+        try:
+            self.served.check()
+        except ConfigError as error:
+            raise ConfigError(f"served.{error}") from error
+        if not self.asynchronous.on:
+            raise ConfigError("served.url: a server samples for asynchronous rollouts; set asynchronous.on=true too")
+        if (self.served.update == "lora") != bool(self.lora.rank):
+            raise ConfigError(
+                f"served.update is {self.served.update!r} and lora.rank {self.lora.rank}; adapters are updated as 'lora'"
+            )
 
     def _check_asynchronous(self) -> None:
         """Raises ConfigError for what asynchronous rollouts cannot do."""
@@ -177,6 +194,8 @@ class RlConfig:
             raise ConfigError(
                 "replay: past successes are with rank 0, asynchronous rollouts have no other store: set ranks=1 or replay=0"
             )
+        if self.served.url and self.ray.on:
+            raise ConfigError("served.url: a server is asked by this process alone: set ray.address=off")
         if self.ray.on and self.aware.document is not None:
             raise ConfigError(
                 "aware.document: processes that play elsewhere do not know how prompts are tokenized: set ray.address=off"

@@ -10,6 +10,7 @@ from typing import Protocol
 from torch import Tensor
 
 from stepladder.policies.engine import Engine
+from stepladder.policies.served_engine import ServedEngine
 from stepladder.rollout.asynchronous import RolloutWorker
 from stepladder.rollout.group import EpisodeJob
 from stepladder.stages.episode_player import EpisodePlayer
@@ -43,7 +44,7 @@ class Placement(Protocol):
 class InProcess:
     """Placement in this process: `engine` has weights of its own, `episodes` plays with it. Closes both."""
 
-    def __init__(self, engine: Engine, episodes: EpisodePlayer, config: RlConfig) -> None:
+    def __init__(self, engine: Engine | ServedEngine, episodes: EpisodePlayer, config: RlConfig) -> None:
         self.engine, self.config = engine, config
         self.workers = [_Here(episodes, config.environments)]
         self._episodes = episodes

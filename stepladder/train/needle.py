@@ -93,7 +93,8 @@ def needle_scores(scorer: Scorer, renderer: Renderer, test: NeedleTest, rank: in
     for length, depth in cells:
         mine = [needle_sample(renderer, test, length, depth, number) for number in range(rank, test.count, world)]
         size = max(1, CHUNK_TOKENS // length)
-        right[length, depth] = sum(gather(sum(_answered(scorer, mine[i : i + size]) for i in range(0, len(mine), size))))
+        starts = range(0, -(-test.count // world), size)  # as many for every rank: it may be a part of one model that each has
+        right[length, depth] = sum(gather(sum(_answered(scorer, mine[i : i + size]) for i in starts)))
     scores = [_score(length, depth, right[length, depth], test.count) for length, depth in cells]
     for length in test.lengths:
         scores.append(_score(length, None, sum(right[length, depth] for depth in test.depths), test.count * len(test.depths)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +17,9 @@ from stepladder.models.heads import ValueHead
 from stepladder.models.renderer import Renderer
 from stepladder.models.vision import encode_images
 from stepladder.train.batch import Batch, collate
+from stepladder.train.parallel import gather
 from stepladder.train.sample import Sample
+from stepladder.train.shard import Pass
 from stepladder.types import FloatArray, IntArray
 
 
@@ -42,10 +45,18 @@ def critic_values(critic: ValueHead, batch: Batch, visual: Visual | None, states
     return values
 
 
+def empty_pass(model: Qwen3VLForConditionalGeneration) -> Tensor:
+    """0, by a pass over two tokens: a part in what other ranks compute, where weights are divided among them."""
+    tokens = torch.zeros((1, 2), dtype=torch.int64, device=model.device)
+    states = hidden_states(model, tokens, torch.zeros((3, 1, 2), dtype=torch.int64, device=model.device), None)
+    return token_logits(model, states[0]).sum() * 0.0
+
+
 @dataclass
 class Scorer:
     """Scores samples of one reply each, `chunk` at a time. `temperature` and `banned` are those of sampling; see `Trainer`. The
-    logits of `logprobs_of` have a `share` of those of a model that is `mixed_in`."""
+    logits of `logprobs_of` have a `share` of those of a model that is `mixed_in`. `sharded` is that of a model whose weights are
+    divided among ranks; then all ranks must call every method, with as many samples as they have."""
 
     model: Qwen3VLForConditionalGeneration
     renderer: Renderer
@@ -56,58 +67,70 @@ class Scorer:
     chunk: int = 32
     mixed_in: Qwen3VLForConditionalGeneration | None = None
     share: float = 0.0
+    sharded: Pass | None = None
 
-    @torch.no_grad()
     def logprobs(self, samples: Sequence[Sample]) -> list[FloatArray]:
         """float32[C] for the trained tokens of each sample."""
-        scores: dict[int, FloatArray] = {}
-        for start, batch, _, states in self._passes(samples):
-            banned = None if self.banned is None else self.banned.to(states.device)
-            scores |= _by_sample(start, batch, token_logprobs(self.model, states, batch.targets, banned, self.temperature))
-        return [scores[number] for number in range(len(samples))]
 
-    @torch.no_grad()
+        def score(start: int, batch: Batch, visual: Visual | None, states: Tensor) -> Tensor:
+            banned = None if self.banned is None else self.banned.to(states.device)
+            return token_logprobs(self.model, states, batch.targets, banned, self.temperature)
+
+        return self._scores(samples, score)
+
     def likeliest(self, samples: Sequence[Sample], count: int | None) -> list[IntArray]:
         """int32[C, K]: the ids of the `count` likeliest tokens (None: of all) at the place of each trained token."""
-        found: dict[int, IntArray] = {}
-        for start, batch, _, states in self._passes(samples):
-            logits = self._logits(self.model, states)
-            ids = logits.topk(min(count or logits.shape[-1], logits.shape[-1])).indices
-            found |= {number: ids.astype(np.int32) for number, ids in _by_sample(start, batch, ids).items()}
-        return [found[number] for number in range(len(samples))]
 
-    @torch.no_grad()
+        def score(start: int, batch: Batch, visual: Visual | None, states: Tensor) -> Tensor:
+            logits = self._logits(self.model, states)
+            return logits.topk(min(count or logits.shape[-1], logits.shape[-1])).indices
+
+        return [ids.astype(np.int32) for ids in self._scores(samples, score)]
+
     def logprobs_of(self, samples: Sequence[Sample], ids: Sequence[IntArray]) -> list[FloatArray]:
         """float32[C, K]: the log-probabilities of `ids` int32[C, K] at the place of each trained token of each sample."""
-        scores: dict[int, FloatArray] = {}
-        for start, batch, _, states in self._passes(samples):
+
+        def score(start: int, batch: Batch, visual: Visual | None, states: Tensor) -> Tensor:
             logits = self._logits(self.model, states)
             if self.mixed_in is not None:
                 with torch.autocast(states.device.type, dtype=torch.bfloat16, enabled=self.autocast):
                     others = predicting_states(self.mixed_in, batch, self._look(self.mixed_in, batch))
                 logits = logits.lerp(self._logits(self.mixed_in, others.to(states.dtype)), self.share)
             wanted = torch.from_numpy(np.concatenate([ids[start + number] for number in batch.order])).long()
-            scores |= _by_sample(start, batch, logits.log_softmax(-1).gather(-1, wanted.to(logits.device)))
-        return [scores[number] for number in range(len(samples))]
+            return logits.log_softmax(-1).gather(-1, wanted.to(logits.device))
 
-    @torch.no_grad()
+        return self._scores(samples, score)
+
     def values(self, samples: Sequence[Sample]) -> list[FloatArray]:
         """float32[C] of the critic for the trained tokens of each sample."""
-        assert self.critic is not None, "this scorer has no critic"
-        scores: dict[int, FloatArray] = {}
-        for start, batch, visual, states in self._passes(samples):
-            scores |= _by_sample(start, batch, critic_values(self.critic, batch, visual, states, self.autocast))
-        return [scores[number] for number in range(len(samples))]
+        critic = self.critic
+        assert critic is not None, "this scorer has no critic"
+        return self._scores(
+            samples, lambda start, batch, visual, states: critic_values(critic, batch, visual, states, self.autocast)
+        )
 
     @torch.no_grad()
-    def _passes(self, samples: Sequence[Sample]) -> Iterator[tuple[int, Batch, Visual | None, Tensor]]:
-        device = self.model.device
-        for start in range(0, len(samples), self.chunk):
-            batch = collate(samples[start : start + self.chunk], self.renderer).to(device)
-            with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.autocast):
-                visual = self._look(self.model, batch)
-                states = predicting_states(self.model, batch, visual)
-            yield start, batch, visual, states.to(self.model.lm_head.weight.dtype)
+    def _scores(self, samples: Sequence[Sample], score: Callable[[int, Batch, Visual | None, Tensor], Tensor]) -> list[Any]:
+        """[C, ...] for each of the samples, from what `score` gives for the N trained tokens of the batch that begins with sample
+        `start`: [N, ...]."""
+        starts = range(0, len(samples), self.chunk)
+        more = 0 if self.sharded is None else max(gather(len(starts))) - len(starts)
+        found: dict[int, Any] = {}
+        for start in starts:
+            batch = collate(samples[start : start + self.chunk], self.renderer).to(self.model.device)
+            found |= _by_sample(start, batch, self._pass(partial(self._forward, start, batch, score)))
+        for _ in range(more):
+            self._pass(lambda: empty_pass(self.model))
+        return [found[number] for number in range(len(samples))]
+
+    def _forward(self, start: int, batch: Batch, score: Callable[[int, Batch, Visual | None, Tensor], Tensor]) -> Tensor:
+        with torch.autocast(self.model.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            visual = self._look(self.model, batch)
+            states = predicting_states(self.model, batch, visual)
+        return score(start, batch, visual, states.to(self.model.lm_head.weight.dtype))
+
+    def _pass(self, compute: Callable[[], Tensor]) -> Tensor:
+        return compute() if self.sharded is None else self.sharded(compute)
 
     def _logits(self, model: Qwen3VLForConditionalGeneration, states: Tensor) -> Tensor:
         banned = None if self.banned is None else self.banned.to(states.device)

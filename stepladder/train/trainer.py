@@ -28,7 +28,7 @@ from stepladder.algos.objective import COUNTS, PolicyObjective, SampledTokens, p
 from stepladder.algos.ops import MAXIMA, entropy
 from stepladder.models.attention import NAME as ATTENTION
 from stepladder.models.attention import watch
-from stepladder.models.forward import Visual, hidden_states, in_pieces, token_logits, token_logprobs
+from stepladder.models.forward import Visual, in_pieces, token_logits, token_logprobs
 from stepladder.models.heads import PerceptionHead, ValueHead, VisualTargets
 from stepladder.models.lora import has_adapters, is_adapter, learned_state, load_learned
 from stepladder.models.vision import encode_images
@@ -37,7 +37,7 @@ from stepladder.train.one_token import OneTokenRollout, one_token_losses, reply_
 from stepladder.train.optimizer import OptimizerConfig, Schedule, build_optimizers, set_rate
 from stepladder.train.parallel import gather
 from stepladder.train.pointing import pointing_loss
-from stepladder.train.scoring import critic_values, predicting_states
+from stepladder.train.scoring import critic_values, empty_pass, predicting_states
 from stepladder.train.shard import Pass, clip_norm, is_sharded
 
 T = TypeVar("T")
@@ -183,7 +183,7 @@ class Trainer:
             for name, value in (losses | metrics).items():
                 sums[name] = _joined(name, [sums.get(name, 0.0), float(value.detach())])
         for _ in range(more):
-            self._pass(self._nothing).backward()
+            self._pass(lambda: empty_pass(self.model)).backward()
         norm = self._reduce_gradients()
         if not torch.isfinite(norm):
             raise FloatingPointError(f"the gradient of update {self.step_count} is not finite; losses {sums}")
@@ -235,13 +235,7 @@ class Trainer:
     @torch.no_grad()
     def take_part(self) -> None:
         """A pass for the sake of the other ranks."""
-        self._pass(self._nothing)
-
-    def _nothing(self) -> Tensor:
-        """0, by a pass over two tokens."""
-        tokens = torch.zeros((1, 2), dtype=torch.int64, device=self.device)
-        states = hidden_states(self.model, tokens, torch.zeros((3, 1, 2), dtype=torch.int64, device=self.device), None)
-        return token_logits(self.model, states[0]).sum() * 0.0
+        self._pass(lambda: empty_pass(self.model))
 
     def _forward(self, micro_batch: MicroBatch, counts: dict[str, float]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(losses, metrics) of a micro-batch, each divided by the counts of the whole update."""
