@@ -163,6 +163,7 @@ def test_two_ranks_take_the_step_of_one(run: Path, tmp_path: Path) -> None:
         ({"imitation": 1.0, "loss": "kto"}, "imitation is 1.0; it is for losses on pairs"),
         ({"kinds": ("hope",)}, "kinds is .*; it must name 'correction', 'reflection' or both"),
         ({"batch": 1, "ranks": 2}, "batch is 1; 2 ranks need at least a pair each"),
+        ({"shard": True}, "shard divides the language model among ranks, and ranks is 1"),
         ({"checkpoint": Path("nowhere")}, "checkpoint: nowhere is no directory"),
         ({"runs": (Path("nowhere"),)}, "runs: nowhere holds no episodes"),
         ({"kinds": ("reflection",)}, "there is no pair in .*: .* times it ended with its mistake"),
@@ -244,3 +245,20 @@ def test_all_that_learns_is_on_the_device(run: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(preference_learner, "device_of", lambda device: torch.device("meta"))
     made = first_trainer(monkeypatch, lambda: stage.main(config, show=False))
     assert {parameter.device.type for _, parameter in made.named_parameters()} == {"meta"}
+
+
+@pytest.mark.learning
+def test_a_model_divided_among_ranks_learns_what_a_whole_one_learns(run: Path, tmp_path: Path) -> None:
+    optimizer = OptimizerConfig(kind="adamw", lr=1e-3)
+    one, two = (
+        stage.main(settings(run, tmp_path / str(shard), ranks=2, batch=6, optimizer=optimizer, shard=shard), show=False)
+        for shard in (False, True)
+    )
+    figures = [read_metrics(path.parent, "prefer") for path in (one, two)]
+    assert figures[0][-1]["margin"] > 0.01
+    for first, second in zip(*figures, strict=True):
+        for name in {"loss", "margin", "held_out_loss"} & first.keys():
+            assert second[name] == pytest.approx(first[name], rel=1e-3, abs=1e-4), name
+    expected = load_file(one / "model.safetensors")
+    assert all(torch.allclose(value, expected[name], atol=1e-4) for name, value in load_file(two / "model.safetensors").items())
+    assert list((tmp_path / "True" / "state").glob("update-*[0-9]"))

@@ -387,3 +387,40 @@ def test_all_that_learns_is_on_the_device(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(pretrain_setup, "device_of", lambda device: torch.device("meta"))
     made = first_trainer(monkeypatch, lambda: main(config, show=False))
     assert {parameter.device.type for _, parameter in made.named_parameters()} == {"meta"}
+
+
+#: Gradients are not clipped: the norm of parts is summed in another order, and AdamW makes much of last bits.
+SHARDED = [
+    *("core.contrastive=0", "core.accumulate=1", "continued.steps=0", "annealing.averaging.kind=none", "needle.count=3"),
+    *("bf16=false", "ranks=2", "optimizer.kind=adamw", "optimizer.max_grad_norm=1000"),
+]
+
+
+@pytest.mark.learning
+def test_a_model_divided_among_ranks_learns_what_a_whole_one_learns(tmp_path: Path) -> None:
+    one, two = (
+        main(override(replace(TINY, shard=shard, output=tmp_path / str(shard)), SHARDED), show=False) for shard in (False, True)
+    )
+    expected, found = weights(one), weights(two)
+    assert expected.keys() == found.keys()
+    assert all(torch.allclose(value, found[name], atol=1e-6) for name, value in expected.items())
+    for phase in ("core", "lengthening", "annealing"):
+        ours, theirs = (read_phases(path.parent)[phase]["result"] for path in (one, two))
+        for name, value in ours["perplexity_after"].items():
+            assert theirs["perplexity_after"][name]["value"] == pytest.approx(value["value"], rel=1e-4)
+        assert ours.get("needle_after") == theirs.get("needle_after")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["ranks=1"], "shard divides the language model among ranks, and ranks is 1"),
+        (["core.contrastive=0.5"], r"shard: core.contrastive=0.5 needs whole weights; say core.contrastive=0"),
+        (["core.mixing=bandit"], r"shard: core.mixing=bandit needs whole weights; say core.mixing=schedule"),
+        (["annealing.averaging.kind=ema"], r"shard: annealing.averaging takes whole weights; say annealing.averaging.kind=none"),
+    ],
+)
+def test_what_cannot_be_divided_is_told(changes: list[str], message: str, tmp_path: Path) -> None:
+    config = override(replace(TINY, shard=True, output=tmp_path), [*SHARDED, *changes])
+    with pytest.raises(ConfigError, match=message):
+        config.check()

@@ -259,7 +259,8 @@ class PhaseTraining:
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self.documents.load_state(state["documents"])
-        self.average.load_state(state["average"])
+        device, average = self.learner.model.device, state["average"]
+        self.average.load_state({**average, "total": {name: value.to(device) for name, value in average["total"].items()}})
         self.found, self.sums = dict(state["found"]), dict(state["sums"])
         self.elapsed, self.tokens = state["elapsed"], state["tokens"]
 

@@ -218,8 +218,6 @@ class PretrainConfig:
         for name, phase in self.phases():
             for setting, value, usual in (("contrastive", phase.contrastive, 0), ("mixing", phase.mixing, "schedule")):
                 if value != usual:
-                    raise ConfigError(
-                        f"shard: {name}.{setting} is {value}, which needs whole weights; say {name}.{setting}={usual}"
-                    )
+                    raise ConfigError(f"shard: {name}.{setting}={value} needs whole weights; say {name}.{setting}={usual}")
             if isinstance(phase, AnnealingPhase) and phase.averaging.kind != "none":
                 raise ConfigError(f"shard: {name}.averaging takes whole weights; say {name}.averaging.kind=none")
