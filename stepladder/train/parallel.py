@@ -244,6 +244,7 @@ def _in_rank(function: Callable[..., None], rank: int, world: int, arguments: tu
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         dist.init_process_group(backend, rank=rank, world_size=world, **meeting)
     try:
+        agreed(None)  # one that had nothing to say and left would break the connection that another is still making
         function(rank, world, *arguments)
     finally:
         if world > 1:
