@@ -128,7 +128,7 @@ def rl(
     from stepladder.stages.rl_config import RlConfig
 
     chosen = None if algo is None else algorithm_class(algo)()
-    placed = [] if ray is None else ["asynchronous.on=true", f"ray.address={ray}"]
+    placed = [] if ray is None else ["asynchronous.on=true", f"ray.address={ray}", "ranks=1"]
     given: dict[str, Any] = {"algo": chosen, "checkpoint": checkpoint, "tasks": tasks, "output": output}
     config = configured(RlConfig(), [*placed, *(set_ or [])], settings, **given)
     _say(f"checkpoint: {stage.main(config)}")

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from stepladder.appending import append_whole
 from stepladder.config import ConfigError, to_dict
 from stepladder.errors import UserError
 from stepladder.locks import ExclusiveLock
@@ -86,7 +87,7 @@ class Run:
         if "time" in values:
             raise ValueError("'time' is set by the run itself; give the value another name")
         line = json.dumps({"step": int(step), "phase": phase, "time": round(time.time(), 3), **values}, default=float)
-        os.write(self._metrics, line.encode() + b"\n")
+        append_whole(self._metrics, line.encode() + b"\n")
         if self._trackers is not None:
             self._trackers.log(int(step), phase, values)
 

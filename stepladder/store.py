@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from stepladder.appending import append_whole
 from stepladder.codec import from_json, to_json
 from stepladder.errors import UserError
 from stepladder.locks import ExclusiveLock
@@ -101,7 +102,7 @@ class TrajectoryStore:
             raise StoreError(f"{self.path} already holds a trajectory {trajectory.id!r}; ids must differ")
         line = json.dumps(to_json(trajectory), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         try:
-            _write_all(handle, line)
+            append_whole(handle, line)
             if self._sync == "append":
                 os.fsync(handle)
         except OSError:
@@ -123,7 +124,7 @@ class TrajectoryStore:
         self._end += len(line)
         self._summaries[summary.id] = summary
         assert self._index_handle is not None
-        _write_all(self._index_handle, _index_line(summary))
+        append_whole(self._index_handle, _index_line(summary))
 
     def get(self, identifier: str) -> Trajectory:
         """Raises KeyError that names the id and the file when it is not here."""
@@ -306,9 +307,3 @@ def _read_index(path: Path, size: int) -> list[Summary]:
     except ValueError:
         return entries
     return entries
-
-
-def _write_all(handle: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(handle, view) :]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,17 @@ from test_rl import FORMS, checkpoint, click_anywhere
 from stepladder.agents.qwen_vl import QwenVLAgent
 from stepladder.algos.grpo import Grpo
 from stepladder.config import ConfigError
+from stepladder.images import ImageStore
 from stepladder.models.lora import LoraSettings
+from stepladder.policies.http import PolicyFailure
 from stepladder.policies.served_settings import ServedEngineSettings
 from stepladder.run import read_metrics
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.rl import main
 from stepladder.stages.rl_config import RlConfig
+from stepladder.stages.rollout_process import _REPLICA, ReplicaPolicy
 from stepladder.store import TrajectoryStore
+from stepladder.types import Completion, Prompt, Sampling
 
 ASYNCHRONOUS = replace(FORMS, asynchronous=replace(FORMS.asynchronous, on=True), environments=4, replay=0)
 
@@ -97,6 +103,52 @@ def test_processes_of_a_ray_cluster_play(tmp_path: Path, shared: bool) -> None:
         versions = {step.completion.version for one in store for step in one.steps if step.completion is not None}
     assert 0 in versions
     assert len(versions) > 1, "new weights never arrived"
+
+
+class Away(Exception):
+    pass
+
+
+class Asked:
+    """A replica elsewhere that answers, does so from the call number `back` on, or never."""
+
+    def __init__(self, back: int | None = 0) -> None:
+        self.back, self.calls = back, 0
+
+    async def call(self, method: str, *arguments: object) -> object:
+        self.calls += 1
+        if self.back is None or self.calls <= self.back:
+            raise Away("it is gone")
+        return Prompt(()), Completion("", version=7)
+
+
+@pytest.mark.parametrize(("replicas", "last"), [([Asked(None), Asked()], 1), ([Asked(1), Asked(1)], 0)])
+def test_an_episode_asks_the_next_replica_when_its_own_is_lost(replicas: list[Asked], last: int) -> None:
+    policy = ReplicaPolicy(ImageStore(), Away, patience=5.0)
+    policy.connect(replicas)
+
+    async def ask() -> None:
+        for _ in range(2):
+            _, completion = await policy.generate((), Sampling())
+            assert completion.version == policy.version == 7
+
+    with episode_on(0):
+        asyncio.run(ask())
+    assert replicas[last].calls >= 2
+
+
+def test_an_episode_gives_up_when_no_replica_comes_back() -> None:
+    policy = ReplicaPolicy(ImageStore(), Away, patience=0.5)
+    policy.connect([Asked(None), Asked(None)])
+    with episode_on(1), pytest.raises(PolicyFailure, match="no replica of the model answers any more: it is gone"):
+        asyncio.run(policy.generate((), Sampling()))
+
+
+@contextmanager
+def episode_on(replica: int) -> Iterator[None]:
+    token = _REPLICA.set(replica)
+    yield
+    _REPLICA.reset(token)
 
 
 def test_a_server_samples_and_gets_the_weights_of_every_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "stepladder"
 
 #: Lower may not import higher, and those on one line may not import each other.
 LAYERS = (
-    ("types", "words", "errors", "keys", "seeds", "pressure", "addresses", "values"),
+    ("types", "words", "errors", "keys", "seeds", "pressure", "addresses", "values", "appending"),
     ("interfaces", "codec", "config", "images", "locks", "stats", "plugins", "progress", "drawing", "domains"),
     ("tracking",),
     ("store", "run", "results", "pyautogui", "alarms", "state_keys", "verifiers"),
@@ -57,6 +57,7 @@ NO_TORCH = {
         "keys",
         "seeds",
         "addresses",
+        "appending",
         "values",
         "pyautogui",
         "interfaces",

@@ -234,6 +234,31 @@ def test_a_worker_that_is_gone_is_done_without_until_it_is_the_last(tmp_path: Pa
         Setting(tmp_path / "all", [Gone(1), Gone(1)]).run(lambda rollouts: rollouts.take(4))
 
 
+def test_an_attempt_that_somebody_else_stops_is_made_again(tmp_path: Path) -> None:
+    stopped: list[str] = []
+
+    class Stopping(Scripted):
+        async def play(self, job: EpisodeJob, sampling: Sampling, kept: bool) -> Trajectory:
+            if job.index == 1 and job.identifier not in stopped:
+                stopped.append(job.identifier)
+                raise asyncio.CancelledError
+            return await super().play(job, sampling, kept)
+
+    assert len(Setting(tmp_path, [Stopping()]).run(lambda rollouts: rollouts.take(2))) == 2
+    assert len(stopped) >= 2
+
+
+def test_the_death_of_machines_says_nothing_of_a_task(tmp_path: Path) -> None:
+    workers = [Scripted(1, outcome=lambda job: (1, "lost" if job.task.id == "a" else "done"))]
+    setting = Setting(tmp_path, workers, replace(SETTINGS, losses=2, blacklist=1))
+
+    async def work(rollouts: Rollouts) -> None:
+        await rollouts.take(2)
+        assert not rollouts.blacklisted
+
+    setting.run(work)
+
+
 def test_a_mistake_reaches_the_trainer(tmp_path: Path) -> None:
     setting = Setting(tmp_path, [Scripted(outcome=lambda job: (1, "mistake"))])
     with pytest.raises(RuntimeError, match="a mistake in the program"):

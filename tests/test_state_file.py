@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,28 @@ def test_the_state_before_is_taken_when_the_newest_is_torn(tmp_path: Path) -> No
     file.previous.write_bytes(b"nothing")
     with pytest.raises(TornState, match=r"state.pt and .*state.previous.pt cannot be read"):
         file.load()
+
+
+def test_a_save_that_fails_costs_neither_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after a fallback, when the state before is the only one that can be read."""
+    file = StateFile(tmp_path / "state.pt")
+    for update in range(2):
+        file.save({"update": update})
+    file.path.write_bytes(b"torn")
+    assert file.load() == {"update": 0}
+
+    def full(state: object, handle: Any) -> None:
+        handle.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            file.save({"update": 1})
+    assert file.load() == {"update": 0}
+    assert {path.name for path in tmp_path.iterdir()} == {"state.pt", "state.previous.pt"}
+    file.save({"update": 1})
+    assert (file.load(), torch.load(file.previous)) == ({"update": 1}, {"update": 0})
 
 
 def test_a_run_with_a_torn_state_goes_on_from_the_one_before(tmp_path: Path) -> None:

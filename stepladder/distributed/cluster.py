@@ -81,6 +81,7 @@ class Cluster:
         if address == LOCAL:
             totals = {kind: sum(bundle.get(kind, 0.0) for bundle in self.bundles) for kind in ("CPU", "GPU")}
             ray.init(
+                address="local",
                 num_cpus=max(1, round(totals["CPU"] + 0.5)),
                 num_gpus=round(totals["GPU"]) or None,
                 _node_ip_address=_LOOPBACK,

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
-
-#: What a call raises when the process that should have answered is gone, or its answer.
-_GONE = (RayActorError, ObjectLostError, WorkerCrashedError, GetTimeoutError)
+from ray.exceptions import RayError, RayTaskError
 
 
 class Lost(Exception):
@@ -70,5 +67,5 @@ async def _answer(reference: Any) -> Any:
         raise
     except RayTaskError as error:
         raise (error.cause if isinstance(error.cause, Exception) else error) from None
-    except _GONE as error:
+    except RayError as error:  # its process, its machine or its answer is gone
         raise Lost(str(error).strip().splitlines()[0]) from error

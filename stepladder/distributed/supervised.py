@@ -26,9 +26,11 @@ class Supervised:
 
     def __init__(self, name: str, remote: Remote, settings: RaySettings, born: Callable[[], Awaitable[None]]) -> None:
         self.name, self.remote, self.settings = name, remote, settings
-        #: Processes that were lost, and the present one.
+        #: Processes that another one has taken the place of, and the present one.
         self.losses = 0
         self.life: Life | None = None
+        #: The process that `born` was done for.
+        self._greeted: Life | None = None
         self._born = born
         self._up = asyncio.Event()
         self._failure: Exception | None = None
@@ -47,10 +49,12 @@ class Supervised:
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """See `Remote.call`."""
+        life = self.life
         try:
             return await self.remote.call(method, *arguments)
         except Lost:
-            self._down()
+            if life == self.life:  # else it is the end of an earlier process
+                self._down()
             raise
 
     async def close(self) -> None:
@@ -85,17 +89,17 @@ class Supervised:
         patience = self.settings.silence if self._up.is_set() else max(self.settings.silence, self.settings.patience)
         async with asyncio.timeout(patience):
             life = await self.remote.ping()
-            if life != self.life:
-                if self.life is not None:
-                    self._down()
+            if life != self._greeted:
+                self._up.clear()
+                self.losses += self.life not in (None, life)
                 self.life = life
                 await self._born()
+                self._greeted = life
         self._up.set()
 
     def _down(self) -> None:
         if self._up.is_set():
-            self.losses += 1
-            _logger.warning("%s was lost (%d times now)", self.name, self.losses)
+            _logger.warning("%s is lost, and begun anew", self.name)
         self._up.clear()
         self._look_now.set()
 

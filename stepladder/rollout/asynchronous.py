@@ -224,7 +224,10 @@ class Rollouts:
             while True:
                 if not await self._is_ready(worker):
                     return
-                episode = await self._next_episode()
+                episode = self._next_episode()
+                if episode is None:
+                    await self._wait()
+                    continue
                 episode.playing = asyncio.create_task(worker.play(episode.job, episode.sampling, episode.group is not None))
                 try:
                     await asyncio.wait({episode.playing})
@@ -253,14 +256,11 @@ class Rollouts:
             return False
         return True
 
-    async def _next_episode(self) -> _Episode:
-        while True:
-            if self._waiting:
-                return self._waiting.popleft()
-            if len(self._open) < self.groups * self.settings.staleness + self._wanted:
-                self._begin_group()
-            else:
-                await self._wait()
+    def _next_episode(self) -> _Episode | None:
+        """What is to be played next; None where there is nothing now."""
+        while not self._waiting and len(self._open) < self.groups * self.settings.staleness + self._wanted:
+            self._begin_group()
+        return self._waiting.popleft() if self._waiting else None
 
     def _begin_group(self) -> None:
         jobs = tuple(self._begin(self._next, frozenset(self.blacklisted)))
@@ -290,10 +290,10 @@ class Rollouts:
     def _played(self, episode: _Episode, playing: asyncio.Task[Trajectory]) -> None:
         """What became of an attempt: a trajectory, another attempt, or an error for the trainer."""
         needed = episode.group is None or episode in episode.group.episodes
-        if playing.cancelled():
+        if playing.cancelled() and not needed:
             self._statistics.stopped += 1
             return
-        error = playing.exception()
+        error = WorkerLost("what played it was stopped") if playing.cancelled() else playing.exception()
         if not needed and (isinstance(error, WorkerLost) or (error is None and playing.result().environment_failed)):
             return  # the group was whole without it before this was known
         if isinstance(error, WorkerLost):
@@ -315,7 +315,8 @@ class Rollouts:
                 self._statistics.repeated += 1
                 self._again(episode)
                 return
-        self._blame(trajectory)
+        if error is None:  # that a machine died says nothing of the task
+            self._blame(trajectory)
         self._finish(episode, trajectory)
 
     def _again(self, episode: _Episode) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from stepladder.appending import append_whole
 from stepladder.errors import UserError
 from stepladder.locks import ExclusiveLock
 from stepladder.rollout.group import EpisodeJob, group_jobs
@@ -64,14 +65,7 @@ class Ledger:
             "max_steps": first.max_steps,
             "version": group.version,
         }
-        end = os.fstat(self._handle).st_size
-        line = json.dumps(record).encode() + b"\n"
-        try:
-            while line:
-                line = line[os.write(self._handle, line) :]
-        except OSError:
-            os.ftruncate(self._handle, end)
-            raise
+        append_whole(self._handle, json.dumps(record).encode() + b"\n")
         self.groups[group.number] = group
 
     def sync(self) -> None:

@@ -29,7 +29,8 @@ class Replica:
         torch.set_num_threads(max(1, int(config.ray.replica_cpus)))
         sees = shared is not None and shared.is_here()
         self._images = ImageStore(config.output / "images" if sees else None)
-        model, renderer = load_policy(config.checkpoint, self._images)
+        device = torch.device("cuda" if config.ray.replica_gpus and torch.cuda.is_available() else "cpu")
+        model, renderer = load_policy(config.checkpoint, self._images, device)
         add_adapters(model, config.lora, config.seed)
         self._engine = Engine(model, renderer, autocast=config.bf16, **kept_prompts(config.environments))
         self._policy = LocalPolicy(self._engine, "student")
@@ -47,7 +48,9 @@ class Replica:
         return Missing(frozenset(missing)) if missing else await self._policy.generate(messages, sampling)
 
     async def update(self, weights: Mapping[str, Tensor], version: int) -> None:
-        """See `Engine.update_weights`."""
+        """See `Engine.update_weights`. Weights that come after newer ones are left."""
+        if self._told.is_set() and version < self._engine.version:
+            return
         await self._engine.update_weights(weights, version, self._in_progress)
         self._told.set()
 

@@ -69,7 +69,7 @@ class AsynchronousLoop(RankLoop):
     def _own_engine(self, images: ImageStore) -> Engine:
         """An engine here with weights of its own."""
         config = self.config
-        model, renderer = load_policy(config.checkpoint, images)
+        model, renderer = load_policy(config.checkpoint, images, self.learner.device)
         add_adapters(model, config.lora, config.seed)
         return Engine(model, renderer, autocast=config.bf16, **kept_prompts(config.environments))
 

@@ -150,7 +150,7 @@ class RankLoop:
                     self.run.log(standing.update, "rl", **figures, seconds=round(standing.seconds, 2))
                     progress.update(standing.update, config.updates, _shown(figures))
                     self._watch(progress)
-                if standing.update % config.save_every == 0:
+                if standing.update % config.save_every == 0 and not standing.broken:
                     await self._save()
         await self._save()
         if self.run is not None:

@@ -82,7 +82,7 @@ class RayPlacement:
     async def close(self) -> None:
         """See `Placement.close`."""
         parts = [worker.part for worker in self.workers if worker.part is not None]
-        await asyncio.gather(*(_asked(part, "close") for part in parts))
+        await asyncio.gather(*(_asked(part, "close") for part in parts), return_exceptions=True)
         if self._cluster is not None:
             await self._cluster.close()
         for name in (SharedDirectory.NAME, PROCESSES):
@@ -94,7 +94,8 @@ class RayPlacement:
     def _note(self) -> None:
         """Who is who, for those who look at the machines."""
         found = {part.name: asdict(part.life) for part in self._parts() if part.life is not None}
-        write_json(self.config.output / PROCESSES, found)
+        with suppress(OSError):  # nothing is read back
+            write_json(self.config.output / PROCESSES, found)
 
     async def _replica_born(self, number: int) -> None:
         """A replica in a new process has the weights of the checkpoint."""
@@ -135,10 +136,11 @@ class RayWorker:
             trajectory, pictures = await self.part.call("play", job, sampling, kept)
             for data in pictures.values():
                 self._images.put(data)
-            if pictures:
-                await self.part.call("received", tuple(pictures))
         except Lost as error:
             raise WorkerLost(f"{self.part.name} is lost: {error}") from error
+        if pictures:
+            with suppress(Lost):  # then they are sent again
+                await self.part.call("received", tuple(pictures))
         found: Trajectory = trajectory
         return found
 

@@ -67,8 +67,8 @@ class Caller(Protocol):
 
 
 class ReplicaPolicy:
-    """A policy that asks replicas of a model, each episode the same one. While the one that it asks is lost (`lost` is raised) it
-    waits for it for up to `patience` seconds. `images` has the pictures that messages speak of."""
+    """A policy that asks replicas of a model, each episode the same one, or where that is lost (`lost` is raised) the next. While
+    none answers it waits for up to `patience` seconds. `images` has the pictures that messages speak of."""
 
     def __init__(self, images: ImageStore, lost: type[Exception], patience: float) -> None:
         self.name, self.version = "student", 0
@@ -81,21 +81,24 @@ class ReplicaPolicy:
         self._replicas, self._there = replicas, [set() for _ in replicas]
 
     async def generate(self, messages: tuple[Message, ...], sampling: Sampling) -> tuple[Prompt, Completion]:
-        """Raises ContextFull, and PolicyFailure when the replica does not come back."""
-        place = _REPLICA.get() % len(self._replicas)
+        """Raises ContextFull, and PolicyFailure when no replica comes back."""
+        place = first = _REPLICA.get() % len(self._replicas)
         needed = {ref.sha256: ref for message in messages for ref in message.images}
-        there = self._there[place]
         waited = 0.0
         while True:
+            there = self._there[place]
             pictures = {name: self._images.get(ref) for name, ref in needed.items() if name not in there}
             try:
                 answer = await self._replicas[place].call("generate", messages, sampling, pictures)
             except self._lost as error:
-                if waited >= self._patience:
-                    raise PolicyFailure(f"the replica {place} of the model is lost and does not come back: {error}") from error
                 there.clear()
-                await asyncio.sleep(0.5)
-                waited += 0.5
+                place = (place + 1) % len(self._replicas)
+                _REPLICA.set(place)  # the episode stays with the one that answers
+                if place == first:
+                    if waited >= self._patience:
+                        raise PolicyFailure(f"no replica of the model answers any more: {error}") from error
+                    await asyncio.sleep(0.5)
+                    waited += 0.5
                 continue
             if isinstance(answer, Missing):
                 there -= answer.pictures

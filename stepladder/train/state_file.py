@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,15 +25,23 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.previous = path.with_name(f"{path.stem}.previous{path.suffix}")
+        #: Whether what stands at `path` could not be read.
+        self._torn = False
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Write `state`, whole or not at all; what it replaces becomes the previous one."""
-        if self.path.exists():
-            temporary = self.previous.with_name(f"{self.previous.name}.partial")
-            temporary.unlink(missing_ok=True)
-            os.link(self.path, temporary)
-            temporary.replace(self.previous)
-        save_state(self.path, state)
+        """Write `state`, whole or not at all; what it replaces becomes the previous one, unless it was found to be torn. Raises
+        OSError, and both files are what they were."""
+        fresh = self.path.with_name(f"{self.path.name}.new")
+        try:
+            save_state(fresh, state)
+        except BaseException:
+            for left in (fresh, fresh.with_name(f"{fresh.name}.partial")):
+                left.unlink(missing_ok=True)  # a full disk is not to stay full of it
+            raise
+        if self.path.exists() and not self._torn:
+            self.path.replace(self.previous)
+        fresh.replace(self.path)
+        self._torn = False
 
     def load(self) -> dict[str, Any] | None:
         """The newest state that can be read, None where none was saved. A kill leaves whole files; a disk may not. Raises TornState
@@ -49,6 +56,7 @@ class StateFile:
                 _logger.warning("%s cannot be read: %s", path, error)
                 unread.append(path)
                 continue
+            self._torn = bool(unread)
             if unread:
                 _logger.warning("going on from %s, which was saved before it", path)
             return state
