@@ -87,8 +87,13 @@ def _check_memory(config: RlConfig) -> None:
             lora=config.lora,
             setting=Setting(world=config.ranks),
             savings=SAVINGS,
-            copies=len({"reference", "teacher"} & {*config.algo.needs}),
+            copies=len({"reference", "teacher"} & {*config.algo.needs}) + _has_engine_of_its_own(config),
         )
+
+
+def _has_engine_of_its_own(config: RlConfig) -> bool:
+    """Whether weights beside those that learn are in this process, to be sampled from."""
+    return config.asynchronous.on and not config.ray.on and not config.served.url
 
 
 def _phase(config: RlConfig) -> str:
