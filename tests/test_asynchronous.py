@@ -89,7 +89,7 @@ def test_two_ranks_learn_from_the_rollouts_of_the_first(tmp_path: Path) -> None:
     assert not len(TrajectoryStore(config.output / "rollouts-1.jsonl"))
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shared", [pytest.param(True, marks=pytest.mark.learning), False])
 def test_processes_of_a_ray_cluster_play(tmp_path: Path, shared: bool) -> None:
     """With a directory that all see, and with pictures that travel; of adapters these alone travel."""
     config = replace(ASYNCHRONOUS, checkpoint=checkpoint(tmp_path / "start"), output=tmp_path / "run")

@@ -1,7 +1,8 @@
 """What dies on a Ray cluster while a policy trains: processes that play, replicas, whole machines, the network, the driver.
 
-The run completes, every episode is kept once, every group is learned from once, and nothing is left behind. The long one
-(`pytest -m faults tests/test_ray_faults.py`) kills fifty times and compares what was learned with an undisturbed run.
+The run completes, every episode is kept once, every group is learned from once, and nothing is left behind. The longest kills
+fifty times and compares what was learned with an undisturbed run. Run by `pytest -m faults tests/test_ray_faults.py`: so many
+processes at once keep other tests waiting.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def accounts(run: Path) -> None:
     assert all(kept[groups[number]["group"]] == groups[number]["size"] for number in taken), "a group was learned from in part"
 
 
+@pytest.mark.faults
 def test_processes_that_are_killed_or_hang_are_begun_anew(tmp_path: Path) -> None:
     """One that plays is killed, a replica is killed, one that plays hangs; the run goes on with other processes."""
     config = replace(FORMS, checkpoint=checkpoint(tmp_path / "start"), output=tmp_path / "run", replay=0, validation=0)
