@@ -1,12 +1,14 @@
 """Reinforcement learning that waits for its episodes, beside the same that does not: speed, use of environments, what is learned.
 
-    python bench/asynchronous.py latency CHECKPOINT [--updates 8] [--environments 32] [--rounds 1] [--median 1.5] [--spread 0.8]
+    python bench/asynchronous.py latency CHECKPOINT [--updates 8] [--environments 32] [--fewer 12] [--rounds 1] [--median 1.5]
     python bench/asynchronous.py success CHECKPOINT [--updates 10] [--seeds 0,1,2] [--episodes 25]
 
 latency    Environments whose steps take as long as those of real machines (`rollout.slowed`). Both loops get as many environments
-           as an update has episodes, so that no episode of the synchronous one waits for a place. The synchronous loop has two
-           ranks, a core each; the asynchronous one a trainer, a replica of the model and two processes that play, on the same
-           cores. They run in turn, round after round.
+           as an update has episodes, so that no episode of the synchronous one waits for a place. With --fewer both loops run with
+           that many as well: the asynchronous one, which never waits for the last episode, needs fewer to keep the trainer at
+           work, and the synchronous one is slower with them. The synchronous loop has two ranks, a core each; the asynchronous
+           one a trainer, a replica of the model and two processes that play, on the same cores. They run in turn, round after
+           round. Ratios are to the synchronous loop with an environment for every episode.
            samples     episodes in the groups that were learned from or found flat, a second of playing and learning, without the
                        first update, in which caches are cold
            use         seconds in which environments were at work, of the seconds of all of them
@@ -82,11 +84,11 @@ def settings(mode: str, arguments: argparse.Namespace, seed: int, output: Path) 
 # --------------------------------------------------------------------------------------------------------------- latency
 
 
-def slowed(config: RlConfig, arguments: argparse.Namespace) -> RlConfig:
+def slowed(config: RlConfig, arguments: argparse.Namespace, environments: int) -> RlConfig:
     """All environments together, half of them in each process that plays."""
     pool = PoolSettings(latency=Latency(arguments.median, arguments.spread, arguments.longest), load=0)
     groups = arguments.environments // GROUP
-    each = arguments.environments // 2
+    each = environments // 2
     return replace(config, pool=pool, groups=groups, rounds=arguments.rounds, environments=each, max_steps=arguments.max_steps)
 
 
@@ -110,21 +112,25 @@ def _stored(run: Path) -> list[Trajectory]:
 
 
 def latency(arguments: argparse.Namespace, console: Console) -> dict[str, object]:
-    found: dict[str, list[Speed]] = {mode: [] for mode in MODES}
-    for number in range(arguments.repeat):
-        for mode in MODES:
-            output = arguments.output / f"latency-{mode}-{number}"
-            rl.main(slowed(settings(mode, arguments, number, output), arguments), show=sys.stderr.isatty())
-            found[mode].append(speed(output, arguments.environments))
-            console.print(f"{mode} {number}: {found[mode][-1]}")
-    table = Table("", "samples a second", "use of environments")
-    for mode in MODES:
-        table.add_row(mode, _spread([one.samples for one in found[mode]]), _spread([one.use for one in found[mode]]))
-    pairs = list(zip(found["asynchronous"], found["synchronous"], strict=True))
-    samples, use = [one.samples / other.samples for one, other in pairs], [one.use / other.use for one, other in pairs]
-    table.add_row("ratio", _spread(samples), _spread(use))
+    numbers = [arguments.environments, *([arguments.fewer] if arguments.fewer else [])]
+    cases = [(mode, number) for number in numbers for mode in MODES]
+    found: dict[tuple[str, int], list[Speed]] = {case: [] for case in cases}
+    for turn in range(arguments.repeat):
+        for mode, number in cases:
+            output = arguments.output / f"latency-{mode}-{number}-{turn}"
+            rl.main(slowed(settings(mode, arguments, turn, output), arguments, number), show=sys.stderr.isatty())
+            found[mode, number].append(speed(output, number))
+            console.print(f"{mode}, {number} environments, {turn}: {found[mode, number][-1]}")
+    table = Table("", "environments", "samples a second", "ratio", "use of environments", "ratio")
+    ratios = {}
+    for mode, number in cases:
+        pairs = list(zip(found[mode, number], found[cases[0]], strict=True))
+        samples, use = [one.samples / first.samples for one, first in pairs], [one.use / first.use for one, first in pairs]
+        ratios[f"{mode} {number}"] = {"samples": samples, "use": use}
+        its = [_spread([one.samples for one, _ in pairs]), _spread(samples), _spread([one.use for one, _ in pairs]), _spread(use)]
+        table.add_row(mode, str(number), *its)
     console.print(table)
-    return {"samples": samples, "use": use, "runs": {mode: [vars(one) for one in found[mode]] for mode in MODES}}
+    return {"ratios": ratios, "runs": {f"{mode} {number}": [vars(one) for one in of] for (mode, number), of in found.items()}}
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -193,6 +199,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=8)
     parser.add_argument("--staleness", type=int, default=2)
     parser.add_argument("--environments", type=int, default=32)
+    parser.add_argument("--fewer", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--max-steps", type=int, default=None)
     parser.add_argument("--median", type=float, default=1.5)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,8 @@ class FakeServer:
         self.resumed.set()
         self.waiting = False
         self.pace, self.extra = 0.002, 0
+        #: No reply gets longer until one is aborted: however slow the machine is, it is interrupted on its way.
+        self.held = sys.maxsize
         self.fail = ""
         self.asked: list[dict[str, Any]] = []
         self.called: list[str] = []
@@ -98,7 +101,7 @@ class FakeServer:
             while len(job.tokens) < count:
                 if job.aborted:
                     return job, "abort"
-                if not self.resumed.is_set() and not (self.waiting and job.tokens):
+                if len(job.tokens) >= self.held or (not self.resumed.is_set() and not (self.waiting and job.tokens)):
                     await asyncio.sleep(0.001)
                     continue
                 await asyncio.sleep(self.pace)
@@ -112,6 +115,7 @@ class FakeServer:
             del self.jobs[name]
 
     def abort(self, names: Sequence[str]) -> None:
+        self.held = sys.maxsize
         for name in names:
             if name in self.jobs:
                 self.jobs[name].aborted = True
