@@ -10,13 +10,14 @@ TORCH_OPTIONS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: help setup demo test test-learning test-vllm check bench clean clean-runs chromium chromium-full chromium-driver desktop osworld
+.PHONY: help setup demo test test-learning test-faults test-vllm check bench clean clean-runs chromium chromium-full chromium-driver desktop osworld
 
 help:
 	@echo "make setup    a virtual environment in .venv, the packages, Chromium"
 	@echo "make demo     the demonstration: train an agent from nothing on this machine, evaluate it, write a report (runs/demo)"
 	@echo "make test     the tests"
 	@echo "make test-learning   the tests that train for minutes, which make test leaves out: all algorithms, step-level credit, behaviour cloning"
+	@echo "make test-faults   the tests in which processes, machines and networks die: an hour, and little else should run"
 	@echo "make test-vllm   the tests against a real vLLM server on this machine's processor, in an environment of its own (.venv-vllm)"
 	@echo "make check    lint, format and types"
 	@echo "make desktop  what pocket desktops need: an X server, a sandbox, a window manager, applications"
@@ -68,6 +69,10 @@ test: setup chromium-full desktop
 test-learning: setup
 	@echo "== tests that train for minutes, two at a time"
 	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -m learning
+
+test-faults: setup chromium-full desktop
+	@echo "== tests in which processes, machines and networks die, one at a time"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist -m faults
 
 test-vllm: .venv/ready
 	@PIP_TORCH="$(TORCH_OPTIONS)" dev/install_vllm.sh .venv-vllm $(PYTHON)

@@ -1,7 +1,7 @@
 """What dies on a Ray cluster while a policy trains: processes that play, replicas, whole machines, the network, the driver.
 
 The run completes, every episode is kept once, every group is learned from once, and nothing is left behind. The longest kills
-fifty times and compares what was learned with an undisturbed run. Run by `pytest -m faults tests/test_ray_faults.py`: so many
+fifty times and compares what was learned with an undisturbed run. Run by `make test-faults`: so many
 processes at once keep other tests waiting.
 """
 
