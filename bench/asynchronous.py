@@ -4,11 +4,11 @@
     python bench/asynchronous.py success CHECKPOINT [--updates 10] [--seeds 0,1,2] [--episodes 25]
 
 latency    Environments whose steps take as long as those of real machines (`rollout.slowed`). Both loops get as many environments
-           as an update has episodes, so that no episode of the synchronous one waits for a place. With --fewer both loops run with
-           that many as well: the asynchronous one, which never waits for the last episode, needs fewer to keep the trainer at
-           work, and the synchronous one is slower with them. The synchronous loop has two ranks, a core each; the asynchronous
-           one a trainer, a replica of the model and two processes that play, on the same cores. They run in turn, round after
-           round. Ratios are to the synchronous loop with an environment for every episode.
+           as an update has episodes, so that no episode of the synchronous one waits for a place. With --fewer the asynchronous one
+           has that many, for it never waits for the last episode and needs fewer to keep the trainer at work, and the synchronous
+           one is run with as many, too. The synchronous loop has two ranks, a core each; the asynchronous one a trainer, a replica
+           of the model and two processes that play, on the same cores. They run in turn, round after round. Ratios are to the
+           synchronous loop with an environment for every episode.
            samples     episodes in the groups that were learned from or found flat, a second of playing and learning, without the
                        first update, in which caches are cold
            use         seconds in which environments were at work, of the seconds of all of them
@@ -112,8 +112,8 @@ def _stored(run: Path) -> list[Trajectory]:
 
 
 def latency(arguments: argparse.Namespace, console: Console) -> dict[str, object]:
-    numbers = [arguments.environments, *([arguments.fewer] if arguments.fewer else [])]
-    cases = [(mode, number) for number in numbers for mode in MODES]
+    cases = [("synchronous", arguments.environments), ("asynchronous", arguments.fewer or arguments.environments)]
+    cases += [("synchronous", arguments.fewer)] if arguments.fewer else []
     found: dict[tuple[str, int], list[Speed]] = {case: [] for case in cases}
     for turn in range(arguments.repeat):
         for mode, number in cases:

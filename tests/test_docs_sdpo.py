@@ -231,8 +231,10 @@ def test_commands_are_accepted(line: str) -> None:
 def test_what_is_called_missing_is_missing() -> None:
     """When one of these is built, the page has to say so."""
     names = set(field_names(RlConfig()))
-    assert not [name for name in names if re.search("shard|quant", name)]
+    assert not [name for name in names if re.search("quant", name)]
     assert "lora.rank" in names
+    divided = replace(RlConfig(), algo=Sdpo(), ranks=2, shard=True)
+    assert not replace(divided, asynchronous=replace(divided.asynchronous, on=True)).divisible
 
 
 def test_feedback_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

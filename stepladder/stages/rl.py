@@ -6,7 +6,8 @@ One update: draw tasks, play a group of episodes from each start, keep the group
 take one optimizer step. Files of a run:
 
     rollouts-<rank>.jsonl   every episode, written the moment it is over
-    state.pt                weights, optimizer and curriculum every `save_every` updates; state.previous.pt those before
+    state.pt                weights, optimizer and curriculum every `save_every` updates; state.previous.pt those before;
+                            a directory `state` where the weights are divided among ranks (`stages.rl_states`)
     best.pt                 the weights that did best on the validation seeds
     alarms.jsonl            signs that something else is learned than was meant (`stepladder.alarms`)
     checkpoint/             these weights, or the last ones, as a Hugging Face directory
@@ -32,7 +33,7 @@ from stepladder.stages.judging import FREE_CALLS, open_judge
 from stepladder.stages.memory_check import check_checkpoint
 from stepladder.stages.rl_asynchronous import AsynchronousLoop
 from stepladder.stages.rl_config import RlConfig
-from stepladder.stages.rl_learner import SAVINGS
+from stepladder.stages.rl_learner import savings
 from stepladder.stages.rl_loop import RankLoop
 from stepladder.stages.rl_tasks import training_tasks
 from stepladder.store import TrajectoryStore
@@ -85,8 +86,8 @@ def _check_memory(config: RlConfig) -> None:
             optimizer=config.optimizer.kind,
             trained=config.train,
             lora=config.lora,
-            setting=Setting(world=config.ranks),
-            savings=SAVINGS,
+            setting=Setting(world=config.ranks, sharded=config.shard),
+            savings=savings(config),
             copies=len({"reference", "teacher"} & {*config.algo.needs}) + _has_engine_of_its_own(config),
         )
 

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from stepladder.images import ImageStore
 from stepladder.judges.judge import Judge
-from stepladder.models.lora import add_adapters, learned_state
+from stepladder.models.lora import add_adapters
 from stepladder.plugins import load
 from stepladder.policies.engine import Engine
 from stepladder.policies.served_engine import ServedEngine
@@ -82,11 +82,13 @@ class AsynchronousLoop(RankLoop):
         self._load()
         placement = self._placement
         try:
+            weights = self.states.learned()
             if placement is None:
                 await self._updates()
                 return
             await placement.open()
-            await placement.refresh(learned_state(self.learner.model), self.standing.update)
+            await placement.refresh(weights, self.standing.update)
+            del weights
             with Ledger(self.config.output / "groups.jsonl", self.tasks) as ledger:
                 self._rollouts = Rollouts(
                     placement.workers,
@@ -134,8 +136,9 @@ class AsynchronousLoop(RankLoop):
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(super()._learn_now, groups))
 
     async def _refresh(self, version: int) -> None:
+        weights = self.states.learned()
         if self._placement is not None and self._rollouts is not None:
-            await self._placement.refresh(learned_state(self.learner.model), version)
+            await self._placement.refresh(weights, version)
             self._rollouts.version = version
 
     async def _counts(self) -> Counter[str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from stepladder.alarms import AlarmSettings
 from stepladder.algos.algorithm import Algorithm
 from stepladder.algos.grpo import Grpo
+from stepladder.algos.sdpo import Sdpo
 from stepladder.config import ConfigError
 from stepladder.distributed.settings import RaySettings
 from stepladder.judges.judge import JudgeSettings
@@ -53,10 +54,11 @@ class RlConfig:
     train together.
 
     Parameters whose names begin with one of `train` learn, with `lora` adapters in their place, in pieces of `micro_batch` samples,
-    which take less memory and more time with `activation_checkpointing` (`train.trainer`). `check_memory` refuses what will not fit
-    into memory (`stages.memory_check`); `device` is that of `train.devices`. The learning rate rises over the first `warmup`
-    updates and falls over the last share `decay` of all, whose number then cannot change any more. `teacher` is a checkpoint, for
-    algorithms that want one.
+    which take less memory and more time with `activation_checkpointing` (`train.trainer`). `shard` divides the language model among
+    the ranks (`train.shard`), where episodes are asynchronous ones: whoever plays has weights of its own. `check_memory` refuses
+    what will not fit into memory (`stages.memory_check`); `device` is that of `train.devices`. The learning rate rises over the
+    first `warmup` updates and falls over the last share `decay` of all, whose number then cannot change any more. `teacher` is a
+    checkpoint, for algorithms that want one.
 
     Every `evaluate_every` updates `validation` episodes of each task are played greedily, on training seeds that are kept apart
     for it; `export` says whether the best weights become the checkpoint or the last ones, which few episodes of validation
@@ -103,6 +105,7 @@ class RlConfig:
     pool: PoolSettings = field(default_factory=PoolSettings)
     train: tuple[str, ...] = ("model.language_model",)
     lora: LoraSettings = field(default_factory=LoraSettings)
+    shard: bool = False
     activation_checkpointing: bool = False
     check_memory: bool = True
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, adam_lr=3e-4))
@@ -172,6 +175,8 @@ class RlConfig:
             self._check_served()
         if self.asynchronous.on:
             self._check_asynchronous()
+        if self.shard:
+            self._check_shard()
 
     def _check_served(self) -> None:
         """Raises ConfigError for a server that cannot be used so."""
@@ -185,6 +190,32 @@ class RlConfig:
             raise ConfigError(
                 f"served.update is {self.served.update!r} and lora.rank {self.lora.rank}; adapters are updated as 'lora'"
             )
+
+    @property
+    def divisible(self) -> bool:
+        """Whether the model can be divided among ranks."""
+        return self.asynchronous.on and not self._undivided()
+
+    def _check_shard(self) -> None:
+        """Raises ConfigError where the model cannot be divided among ranks."""
+        if self.ranks < 2:
+            raise ConfigError(f"shard divides the language model among ranks, and ranks is {self.ranks}")
+        if not self.asynchronous.on:
+            raise ConfigError(
+                "shard: who plays needs whole weights, which only asynchronous rollouts have; set asynchronous.on=true"
+            )
+        if self._undivided():
+            raise ConfigError(f"shard: {self._undivided()}, of whose weights a rank has a part; set shard=false")
+
+    def _undivided(self) -> str:
+        """What needs the model whole, empty where nothing does."""
+        if "values" in self.algo.needs:
+            return f"algo: {self.algo.name} has a critic on the model"
+        if self.algo.reference_refresh or isinstance(self.algo, Sdpo):
+            return f"algo: {self.algo.name} copies the model into another one"
+        if self.replay_probability is not None:
+            return "replay_probability asks the model, on one rank alone"
+        return ""
 
     def _check_asynchronous(self) -> None:
         """Raises ConfigError for what asynchronous rollouts cannot do."""

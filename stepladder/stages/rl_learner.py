@@ -38,13 +38,17 @@ from stepladder.train.optimizer import Schedule
 from stepladder.train.sample import Sample, from_step, merge_turns, share_prompts
 from stepladder.train.scoring import Scorer
 from stepladder.train.self_judging import judging_samples
+from stepladder.train.shard import shard
 from stepladder.train.trainer import LossWeights, MicroBatch, Trainer
 from stepladder.types import Group, Trajectory
 
 #: Tokens in a packed row of replies.
 ROW_LENGTH = 512
-#: What this stage can do to need less memory.
-SAVINGS = Savings(shard="")
+
+
+def savings(config: RlConfig) -> Savings:
+    """What this stage can do to need less memory."""
+    return Savings() if config.divisible else Savings(shard="")
 
 
 class Learner:
@@ -56,6 +60,7 @@ class Learner:
         self.model, self.renderer = load_policy(config.checkpoint, images, self.device)
         use_attention(self.model)
         add_adapters(self.model, config.lora, config.seed)
+        self.sharded = shard(self.model) if config.shard else None
         self.algorithm = config.algo
         banned = banned_ids(self.model, self.renderer)
         self.reward = WeightedReward(config.rewards, config.reward_options) if config.rewards else None
@@ -72,11 +77,12 @@ class Learner:
             critic=critic,
             temperature=config.temperature,
             banned=banned,
+            sharded=self.sharded,
             activation_checkpointing=config.activation_checkpointing,
         )
         halved = f"micro_batch={config.micro_batch // 2}" if config.micro_batch > 1 else ""
         first = not dist.is_initialized() or dist.get_rank() == 0
-        self.check_memory = FirstUpdate(config.check_memory, replace(SAVINGS, halved=halved), first)
+        self.check_memory = FirstUpdate(config.check_memory, replace(savings(config), halved=halved), first)
         self._scorers: dict[str, Scorer] = {}
         #: The explained variance of the critic's answers in every update so far.
         self.explained: list[float] = []
@@ -131,7 +137,10 @@ class Learner:
 
     def _scorer(self, model: Qwen3VLForConditionalGeneration, critic: ValueHead | None = None) -> Scorer:
         config, banned = self.config, banned_ids(model, self.renderer)
-        return Scorer(model.eval(), self.renderer, config.temperature, banned, config.bf16, critic, config.micro_batch)
+        sharded = self.sharded if model is self.model else None
+        return Scorer(
+            model.eval(), self.renderer, config.temperature, banned, config.bf16, critic, config.micro_batch, sharded=sharded
+        )
 
     def with_terms(self, group: Group) -> Group:
         """The group with the terms of the configured rewards in `parts`. A trajectory that has no grade gets none."""
@@ -173,8 +182,11 @@ class Learner:
         micro_batches = self._micro_batches(samples)
         self.check_memory(self.trainer, micro_batches, self._others())
         if self.algorithm.updates > 1:
+            more = self.trainer.more_passes(len(micro_batches))
             for micro_batch in micro_batches:
                 micro_batch.old_logprobs = self.trainer.logprobs(micro_batch.batch)
+            for _ in range(more):
+                self.trainer.take_part()
         weights = self.stability.weights(self.algorithm.loss_weights(update, self.explained))
         if self.config.self_judging.per_group:
             weights = {**weights, "ce": self.config.self_judging.weight}
@@ -201,14 +213,23 @@ class Learner:
         total = self.trainer.sum_over_ranks(parts) if parts else {}
         return {name: total[f"{name} 0"] / max(1.0, total[f"{name} 1"]) for name in shares}
 
-    def state(self) -> dict[str, Any]:
-        """Everything that an exact continuation needs."""
+    def progress(self) -> dict[str, Any]:
+        """Everything that an exact continuation needs but the weights and the optimizer's memory."""
         teacher = {} if self.teacher is None else self.teacher.state()
-        return {**self.trainer.state(), **self.stability.state(), **teacher, "explained": list(self.explained)}
+        return {**self.trainer.progress(), **self.stability.state(), **teacher, "explained": list(self.explained)}
+
+    def state(self) -> dict[str, Any]:
+        """Everything that an exact continuation needs, of a model that is not divided among ranks."""
+        return {**self.trainer.state(), **self.progress()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue exactly where `state` was taken."""
         self.trainer.load_state(state)
+        self.load_progress(state)
+
+    def load_progress(self, state: Mapping[str, Any]) -> None:
+        """Continue where `progress` was taken, with weights that are those of then already."""
+        self.trainer.load_progress(state)
         self.stability.load_state(state)
         if self.teacher is not None:
             self.teacher.load_state(state)

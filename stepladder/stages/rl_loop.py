@@ -19,7 +19,7 @@ from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.judges.judge import Judge
 from stepladder.models.checkpoint import save_checkpoint
-from stepladder.models.lora import learned_state, load_learned
+from stepladder.models.lora import load_learned
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.policies.served_engine import ServedEngine
@@ -41,10 +41,10 @@ from stepladder.stages.player import Player
 from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.rl_domains import domain_figures
 from stepladder.stages.rl_learner import Learner
+from stepladder.stages.rl_states import RlStates
 from stepladder.stages.rl_tasks import training_tasks
 from stepladder.store import Summary, TrajectoryStore
 from stepladder.train.parallel import agreed, gather
-from stepladder.train.state_file import StateFile
 from stepladder.train.trainer import save_state
 from stepladder.types import Group, Limits, Sampling, Task, Trajectory
 
@@ -90,7 +90,7 @@ class RankLoop:
         self.alarms = AlarmLog(config.output, "rl", config.alarms) if run is not None else None
         #: The groups of the present update as alarms see them, from all ranks.
         self.observed: list[list[Member]] = []
-        self._state_file = StateFile(config.output / "state.pt")
+        self.states = RlStates(rank, self.learner, config.output)
         self._open_players(images, judge)
 
     def _open_players(self, images: ImageStore, judge: Judge | None) -> None:
@@ -153,8 +153,7 @@ class RankLoop:
                 if standing.update % config.save_every == 0 and not standing.broken:
                     await self._save()
         await self._save()
-        if self.run is not None:
-            self._export()
+        self._export()
 
     def _watch(self, progress: Progress) -> None:
         """Raise the alarms of the update that is over. They decide nothing."""
@@ -194,12 +193,11 @@ class RankLoop:
             standing.broken += 1
             message = f"{error}; the update is left out"
             if config.rollback and standing.broken >= config.rollback:
-                state = agreed(None if self.rank else self._state_file.load())
-                if state is None:
+                saved = self.states.load()
+                if saved is None:
                     raise
-                self.learner.load_state(state)
                 standing.broken = 0
-                message += f", and weights and optimizer are those of update {state['standing']['update']} again"
+                message += f", and weights and optimizer are those of update {saved['update']} again"
             if self.alarms is not None:
                 self.alarms.tell(standing.update + 1, "not_finite", message)
             return {"skipped": 1.0}
@@ -354,8 +352,9 @@ class RankLoop:
         standing.stale += 1
         if success > standing.best:
             standing.best, standing.best_update, standing.stale = success, standing.update, 0
+            learned = self.states.learned()
             if self.run is not None:
-                save_state(self.config.output / "best.pt", {"model": learned_state(self.learner.model), "update": standing.update})
+                save_state(self.config.output / "best.pt", {"model": learned, "update": standing.update})
         return {"validation": success, "validation_episodes": float(len(graded)), "validate_seconds": time.monotonic() - began}
 
     async def _greedily(self, starts: Sequence[tuple[Task, int]]) -> list[Trajectory]:
@@ -375,19 +374,16 @@ class RankLoop:
 
     def _save_now(self) -> None:
         self.store.sync()  # no state may know episodes that a power failure could still take away
-        if self.run is not None:
-            self._state_file.save({**self.learner.state(), "standing": asdict(self.standing)})
+        self.states.save(asdict(self.standing))
 
     def _rollouts_state(self) -> dict[str, Any]:
         """What asynchronous rollouts have to remember."""
         return {}
 
     def _load(self) -> None:
-        state = agreed(None if self.rank else self._state_file.load())
-        if state is None:
+        if (standing := self.states.load()) is None:
             return
-        self.learner.load_state(state)
-        self.standing = Standing(**state["standing"])
+        self.standing = Standing(**standing)
         self.curriculum.load_state(self.standing.curriculum)
         self.dynamic.load_state(self.standing.dynamic)
         self.expansion.flat_share = self.standing.flat_share
@@ -399,12 +395,18 @@ class RankLoop:
 
     def _export(self) -> None:
         """The weights that are asked for as a directory: whole or not at all."""
+        self.states.finish()
+        state = self.states.whole()
+        if self.run is None:
+            return
         if self.config.validation and self.config.export == "best":
-            load_learned(
-                self.learner.model, torch.load(self.config.output / "best.pt", weights_only=True, map_location="cpu")["model"]
-            )
+            best = torch.load(self.config.output / "best.pt", weights_only=True, map_location="cpu")["model"]
+            if state is None:
+                load_learned(self.learner.model, best)
+            else:
+                state |= best
         partial, final = self.config.output / "checkpoint.partial", self.config.output / "checkpoint"
-        save_checkpoint(partial, self.learner.model, self.learner.renderer.processor)
+        save_checkpoint(partial, self.learner.model, self.learner.renderer.processor, state)
         self.options.save(partial)
         shutil.rmtree(final, ignore_errors=True)
         partial.replace(final)
