@@ -9,9 +9,9 @@ latency    Environments whose steps take as long as those of real machines (`rol
            one is run with as many, too. The synchronous loop has two ranks, a core each; the asynchronous one a trainer, a replica
            of the model and two processes that play, on the same cores. They run in turn, round after round. Ratios are to the
            synchronous loop with an environment for every episode.
-           samples     episodes in the groups that were learned from or found flat, a second of playing and learning, without the
-                       first update, in which caches are cold
-           use         seconds in which environments were at work, of the seconds of all of them
+           samples     episodes in the groups that were learned from or found flat, a second of playing and learning
+           use         seconds in which environments were at work in episodes that ended, of the seconds of all of them
+           Both without the first update, in which caches are cold.
 success    The same checkpoint, tasks, starts and updates without latency, on three seeds; then held-out episodes at temperature 0.
 
 Runs are directories of `stepladder rl` below --output; a finished one is not done again.
@@ -95,16 +95,23 @@ def slowed(config: RlConfig, arguments: argparse.Namespace, environments: int) -
 def speed(run: Path, environments: int) -> Speed:
     records = [record for record in read_metrics(run, "rl") if record["step"] > 0]
     later = records[1:]
-    samples = sum(record["episodes"] for record in later) / sum(
-        record["play_seconds"] + record["learn_seconds"] for record in later
-    )
-    first, last = records[0], records[-1]
-    span = last["time"] - first["time"] + first["play_seconds"] + first["learn_seconds"]
-    return Speed(samples, sum(map(_at_work, _stored(run))) / (environments * span))
+    seconds = {record["step"]: record["play_seconds"] + record["learn_seconds"] for record in later}
+    told = {record["step"]: record["environment_use"] for record in read_metrics(run, "rollouts")}
+    if told:
+        used = sum(told[step] * seconds[step] for step in seconds)
+    else:  # episodes of an update end in it
+        used = sum(map(_at_work, (one for one in _stored(run) if _update(one) in seconds))) / environments
+    total = sum(seconds.values())
+    return Speed(sum(record["episodes"] for record in later) / total, used / total)
 
 
 def _at_work(trajectory: Trajectory) -> float:
     return sum(step.seconds.get("environment", 0.0) for step in trajectory.steps)
+
+
+def _update(trajectory: Trajectory) -> int:
+    """The update that a synchronous run played it for, the first is 1."""
+    return int(trajectory.group.partition(".")[0]) + 1
 
 
 def _stored(run: Path) -> list[Trajectory]:
