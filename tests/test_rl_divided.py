@@ -58,8 +58,9 @@ def _learn(rank: int, world: int, config: RlConfig, directory: Path) -> None:
     assert any(map(is_sharded, learner.model.parameters())) == (world > 1)
     given = groups(config)
     mine = given if world == 1 else given[:-1] if rank == 0 else given[-1:]  # unequal shares
-    figures = [learner.learn(mine) for _ in range(UPDATES)]
     states = RlStates(rank, learner, directory / str(world))
+    states.save({"update": 0})  # which changes nothing, not even the optimizer's count of steps
+    figures = [learner.learn(mine) for _ in range(UPDATES)]
     states.save({"update": UPDATES})
     weights = {name: value.clone() for name, value in states.learned().items()}
     figures.append(learner.learn(mine))

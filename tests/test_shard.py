@@ -173,6 +173,32 @@ def test_a_state_that_was_begun_is_none_and_a_torn_one_gives_way_to_the_one_befo
     assert all(torch.equal(value, expected[name]) for name, value in weights(again).items())
 
 
+def test_a_state_before_the_first_update_changes_nothing(tmp_path: Path) -> None:
+    """Not even the count of steps by which Adam corrects its means."""
+    one, two = build(1, "full"), build(1, "full")
+    kept = states(two, tmp_path)
+    kept.save(0, {"step": 0})
+    kept.finish()
+    assert train(one, 0, 1, range(3)) == train(two, 0, 1, range(3))
+    assert all(torch.equal(value, weights(two)[name]) for name, value in weights(one).items())
+    assert kept.load() == {"step": 0}
+    two.load_progress({"step": 0, "decay_from": None})
+    train(two, 0, 1, range(3))
+    assert all(torch.equal(value, weights(two)[name]) for name, value in weights(one).items())
+
+
+def test_the_same_update_can_be_saved_twice_and_what_stands_beside_can_be_torn(tmp_path: Path) -> None:
+    trainer = build(1, "full")
+    kept = states(trainer, tmp_path)
+    for update, mark in ((1, 1), (2, 2), (2, 3)):
+        saved = kept.save(update, {"step": mark})
+    kept.finish()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["update-00000001", "update-00000002"]
+    assert kept.load() == {"step": 3}
+    (saved / "rest.pt").write_bytes(b"torn")
+    assert kept.load() == {"step": 1}
+
+
 def test_where_no_state_can_be_read_nothing_begins_anew(tmp_path: Path) -> None:
     kept = states(build(1, "full"), tmp_path)
     saved = kept.save(1, {"step": 1})

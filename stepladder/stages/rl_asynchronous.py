@@ -21,6 +21,8 @@ from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
+from torch import Tensor
+
 from stepladder.images import ImageStore
 from stepladder.judges.judge import Judge
 from stepladder.models.lora import add_adapters
@@ -36,6 +38,7 @@ from stepladder.stages.local_policy import kept_prompts, load_policy
 from stepladder.stages.rl_in_process import InProcess, Placement
 from stepladder.stages.rl_loop import RankLoop
 from stepladder.store import Summary
+from stepladder.train.devices import use
 from stepladder.train.parallel import agreed
 from stepladder.types import Group, Sampling, Task, Trajectory
 
@@ -54,7 +57,7 @@ class AsynchronousLoop(RankLoop):
     def _open_players(self, images: ImageStore, judge: Judge | None) -> None:
         self._placement: Placement | None = None
         self._rollouts: Rollouts | None = None
-        self._thread = ThreadPoolExecutor(1, "stepladder-trainer")
+        self._thread = ThreadPoolExecutor(1, "stepladder-trainer", use, (self.learner.device,))
         if self.rank == 0:
             self._placement = self._elsewhere() if self.config.ray.on else self._in_process(images, judge)
 
@@ -82,7 +85,7 @@ class AsynchronousLoop(RankLoop):
         self._load()
         placement = self._placement
         try:
-            weights = self.states.learned()
+            weights = await self._learned()
             if placement is None:
                 await self._updates()
                 return
@@ -108,6 +111,7 @@ class AsynchronousLoop(RankLoop):
             if placement is not None:
                 await placement.close()
             self._thread.shutdown()
+            self.states.settle()
 
     async def _update(self) -> dict[str, float]:
         began = time.monotonic()
@@ -135,8 +139,11 @@ class AsynchronousLoop(RankLoop):
         """In a thread of its own, so that episodes go on."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(super()._learn_now, groups))
 
+    async def _learned(self) -> dict[str, Tensor]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self.states.learned)
+
     async def _refresh(self, version: int) -> None:
-        weights = self.states.learned()
+        weights = await self._learned()
         if self._placement is not None and self._rollouts is not None:
             await self._placement.refresh(weights, version)
             self._rollouts.version = version

@@ -11,9 +11,9 @@ from random import Random
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stepladder.alarms import AlarmLog, Member, observe
-from stepladder.algos.algorithm import reply_lengths
 from stepladder.domains import domain_of
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
@@ -25,7 +25,7 @@ from stepladder.policies.local import LocalPolicy
 from stepladder.policies.served_engine import ServedEngine
 from stepladder.progress import Progress
 from stepladder.rollout.curriculum import Played, mean_advantage
-from stepladder.rollout.dynamic import Dynamic, Outcome
+from stepladder.rollout.dynamic import Dynamic
 from stepladder.rollout.expansion import Expansion, balanced
 from stepladder.rollout.focus import outcomes
 from stepladder.rollout.group import EpisodeJob, group_jobs
@@ -41,6 +41,7 @@ from stepladder.stages.player import Player
 from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.rl_domains import domain_figures
 from stepladder.stages.rl_learner import Learner
+from stepladder.stages.rl_outcomes import outcomes_of, played_of, told_of
 from stepladder.stages.rl_states import RlStates
 from stepladder.stages.rl_tasks import training_tasks
 from stepladder.store import Summary, TrajectoryStore
@@ -204,6 +205,9 @@ class RankLoop:
         standing.broken = 0
         return figures
 
+    async def _learned(self) -> dict[str, Tensor]:
+        return self.states.learned()
+
     async def _refresh(self, version: int) -> None:
         """Whoever plays goes on with the weights that were just learned."""
         await self.engine.update_weights(None, version)
@@ -235,13 +239,13 @@ class RankLoop:
                 graded = learned if filled is group else self.learner.with_terms(group)
                 advantage = mean_advantage(self.learner.algorithm.rewards(graded).tolist())
                 found.append(
-                    {**_told(graded, filled is not group, signal), "advantage": advantage, "observed": self._observe(graded)}
+                    {**told_of(graded, filled is not group, signal), "advantage": advantage, "observed": self._observe(graded)}
                 )
             everywhere = [one for rank in gather(found) for one in rank]
             flat = sum(not one["signal"] for one in everywhere)
             self.expansion.update(flat, len(everywhere))
-            self.curriculum.update(_played(everywhere))
-            self.dynamic.update(_outcomes(everywhere))
+            self.curriculum.update(played_of(everywhere))
+            self.dynamic.update(outcomes_of(everywhere))
             told += everywhere
             counts["flat"] += flat
             counts["equal"] += sum(not one["signal"] and one["episodes"] - one["failed"] > 1 for one in everywhere)
@@ -352,7 +356,7 @@ class RankLoop:
         standing.stale += 1
         if success > standing.best:
             standing.best, standing.best_update, standing.stale = success, standing.update, 0
-            learned = self.states.learned()
+            learned = await self._learned()
             if self.run is not None:
                 save_state(self.config.output / "best.pt", {"model": learned, "update": standing.update})
         return {"validation": success, "validation_episodes": float(len(graded)), "validate_seconds": time.monotonic() - began}
@@ -410,40 +414,6 @@ class RankLoop:
         self.options.save(partial)
         shutil.rmtree(final, ignore_errors=True)
         partial.replace(final)
-
-
-def _told(group: Group, replayed: bool, signal: bool) -> dict[str, Any]:
-    """What the other ranks need to know of a group; its own members alone count."""
-    graded = [member for member in group if member.reward is not None and not member.environment_failed]
-    rewards = [member.reward or 0.0 for member in graded]
-    names = dict.fromkeys(name for member in graded for name in member.parts)
-    return {
-        "task": group[0].task.id,
-        "group": group[0].group,
-        "signal": signal,
-        "episodes": len(group),
-        "failed": len(group) - len(graded),
-        "reward": sum(rewards),
-        "mean": sum(rewards) / len(rewards) if rewards else None,
-        "successes": sum(member.success for member in graded),
-        "lengths": tuple(len(member.steps) for member in graded if member.success),
-        "terms": {name: sum(member.parts.get(name, 0.0) for member in graded) for name in names},
-        "replayed": replayed,
-        "steps": sum(len(member.steps) for member in group),
-        "tokens": sum(sum(reply_lengths(member)) for member in group),
-    }
-
-
-def _played(groups: Sequence[dict[str, Any]]) -> list[Played]:
-    """What each graded group came to, in an order that does not depend on who played it."""
-    ordered = sorted(groups, key=lambda one: (one["task"], one["group"]))
-    return [Played(one["task"], one["mean"], one["advantage"]) for one in ordered if one["mean"] is not None]
-
-
-def _outcomes(groups: Sequence[dict[str, Any]]) -> list[Outcome]:
-    """What each group came to, in an order that does not depend on who played it."""
-    ordered = sorted(groups, key=lambda one: (one["task"], one["group"]))
-    return [Outcome(one["task"], one["episodes"] - one["failed"], one["lengths"]) for one in ordered]
 
 
 def _shown(figures: dict[str, float]) -> dict[str, float]:

@@ -19,6 +19,9 @@ from stepladder.train.parallel import agreed
 from stepladder.train.shard import gathered
 from stepladder.train.state_file import StateFile
 
+#: Seconds that a state gets to be written when a run ends with an error.
+_SETTLE = 60.0
+
 
 class RlStates:
     """The states of `learner` in the `directory` of its run. All ranks must call every method alike."""
@@ -27,13 +30,17 @@ class RlStates:
         self.rank, self.learner = rank, learner
         self._file = StateFile(directory / "state.pt")
         self._parts: Checkpoints | None = None
+        #: The update of the newest state.
+        self._newest = -1
         if learner.sharded is not None:
             self._parts = Checkpoints(directory / "state", {"model": learner.model}, learner.trainer.optimizers)
 
     def save(self, standing: Mapping[str, Any]) -> None:
         """Write what an exact continuation needs; `standing` is that of rank 0."""
         if self._parts is not None:
-            self._parts.save(standing["update"], {**self.learner.progress(), "standing": dict(standing)})
+            if standing["update"] != self._newest:
+                self._parts.save(standing["update"], {**self.learner.progress(), "standing": dict(standing)})
+                self._newest = standing["update"]
         elif not self.rank:
             self._file.save({**self.learner.state(), "standing": dict(standing)})
 
@@ -43,6 +50,7 @@ class RlStates:
             state = self._parts.load()
             if state is not None:
                 self.learner.load_progress(state)
+                self._newest = state["standing"]["update"]
         else:
             state = agreed(None if self.rank else self._file.load())
             if state is not None:
@@ -57,6 +65,11 @@ class RlStates:
     def whole(self) -> dict[str, Tensor] | None:
         """All weights, gathered on rank 0; None where every rank has all of them."""
         return None if self._parts is None else gathered(self.learner.model.state_dict())
+
+    def settle(self) -> None:
+        """Give what is being written some time to be done, before this rank ends with an error."""
+        if self._parts is not None:
+            self._parts.settle(_SETTLE)
 
     def finish(self) -> None:
         """Wait for what is being written. Raises what went wrong."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Checkpoints:
         # What is written in the background must not speak in between what training says.
         self._group = dist.new_group(backend="gloo") if dist.is_initialized() else None
         self._writing: Future[None] | None = None
+        self._first = not dist.is_initialized() or dist.get_rank() == 0
 
     def save(self, update: int, rest: Mapping[str, Any], keeps: int | None = None) -> Path:
         """Begin to write the state after `update`, with `rest` from rank 0; all ranks must call it. It is copied before this comes
@@ -56,8 +57,7 @@ class Checkpoints:
             partial.mkdir(parents=True)
             torch.save(dict(rest), partial / _REST)
         agreed(None)
-        model, optimizers = get_state_dict(self.whole, self.optimizers, options=_OPTIONS)
-        state = {"model": model, "optimizers": optimizers}
+        state = self._state()
         written = state_dict_saver.async_save(state, checkpoint_id=partial, process_group=self._group)
         assert isinstance(written, Future)
         self._writing = finished = Future[None]()
@@ -74,6 +74,21 @@ class Checkpoints:
         written.add_done_callback(publish)
         return final
 
+    def _state(self) -> dict[str, Any]:
+        """Model and optimizers, by the names of parameters."""
+        fresh = [optimizer for optimizer in self.optimizers if not optimizer.state]
+        model, optimizers = get_state_dict(self.whole, self.optimizers, options=_OPTIONS)
+        for optimizer in fresh:  # PyTorch has taken a step with them, without effect on anything but the count of steps
+            for state in optimizer.state.values():
+                if "step" in state:
+                    state["step"].zero_()
+        return {"model": model, "optimizers": optimizers}
+
+    def settle(self, seconds: float) -> None:
+        """Give what is being written that long to be done. Any rank may call it, before it ends with an error."""
+        if self._writing is not None:
+            wait([self._writing], seconds)
+
     def finish(self) -> None:
         """Wait for what is being written. All ranks must call it. Raises what went wrong."""
         writing, self._writing = self._writing, None
@@ -82,8 +97,10 @@ class Checkpoints:
             agreed(None)  # rank 0 has given it its name
 
     def _publish(self, partial: Path, final: Path, keeps: int | None) -> None:
-        shutil.rmtree(final, ignore_errors=True)
+        if final.exists():  # of the same update: it stays until the new one has its name
+            final.replace(self.directory / f"{final.name}.old.partial")
         partial.replace(final)
+        shutil.rmtree(self.directory / f"{final.name}.old.partial", ignore_errors=True)
         for old in self._found()[: -self.keep]:
             if old.name != f"update-{keeps or 0:08d}":
                 shutil.rmtree(old)
@@ -94,10 +111,11 @@ class Checkpoints:
         self.finish()
         found, unread = agreed(self._found()), list[str]()
         for path in reversed(found):
+            rest = agreed(self._rest(path) if self._first else {})
             try:
-                rest: dict[str, Any] = torch.load(path / _REST, weights_only=True)
-                model, optimizers = get_state_dict(self.whole, self.optimizers, options=_OPTIONS)
-                state: dict[str, Any] = {"model": model, "optimizers": optimizers}
+                if isinstance(rest, Exception):
+                    raise rest
+                state = self._state()
                 state_dict_loader.load(state, checkpoint_id=path)
             except (Exception, CheckpointException) as error:  # torn files show themselves in many ways
                 _logger.warning("%s cannot be read: %s", path, error)
@@ -118,9 +136,13 @@ class Checkpoints:
             )
         return None
 
-    @property
-    def _first(self) -> bool:
-        return not dist.is_initialized() or dist.get_rank() == 0
+    def _rest(self, path: Path) -> dict[str, Any] | Exception:
+        """What stands beside the tensors, or why it cannot be read."""
+        try:
+            rest: dict[str, Any] = torch.load(path / _REST, weights_only=True)
+        except Exception as error:  # torn files show themselves in many ways
+            return RuntimeError(str(error))
+        return rest
 
     def _found(self) -> list[Path]:
         """The whole states, the oldest first."""

@@ -50,6 +50,12 @@ def device_of(device: str, ranks: int = 1) -> torch.device:
     return torch.device("cuda", own)
 
 
+def use(device: torch.device) -> None:
+    """Make it the one that libraries take which ask for none, in this thread."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
 def _kind(device: str, ranks: int) -> str:
     if device == AUTOMATIC:
         return "cuda" if torch.cuda.is_available() and ranks_here(ranks) <= torch.cuda.device_count() else "cpu"

@@ -18,6 +18,8 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import Qwen3VLForConditionalGeneration
 
+from stepladder.train.devices import use
+
 T = TypeVar("T")
 
 
@@ -39,6 +41,7 @@ def shard(model: Qwen3VLForConditionalGeneration, compute_dtype: torch.dtype | N
     """
     if not dist.is_initialized():
         raise RuntimeError("weights are divided among ranks, and there is no process group")
+    use(model.device)  # where the parts are put
     mesh = init_device_mesh(model.device.type, (dist.get_world_size(),))
     options: dict[str, Any] = {"mesh": mesh, "mp_policy": MixedPrecisionPolicy(param_dtype=compute_dtype)}
     text, whole = model.model.language_model, Pass(model)

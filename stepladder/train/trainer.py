@@ -274,6 +274,8 @@ class Trainer:
             divergence = teacher_divergence(logits, batch.teacher, batch.field("w_distill") != 0, self.objective)
             sampled.divergence = batch.by_reply(divergence)
         terms, metrics = policy_terms(self.objective, sampled, counts)
+        if self.sharded is not None and not any(value.requires_grad for value in (losses | terms).values()):
+            terms["pg"] = logprobs.sum() * 0.0  # other ranks wait for this one's backward pass
         return losses | terms, metrics
 
     def _logprobs_and_entropies(self, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
