@@ -125,7 +125,7 @@ def test_options(bench: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
         assert told in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.learning), 2])
+@pytest.mark.parametrize("number", [0, *(pytest.param(one, marks=pytest.mark.learning) for one in (1, 2))])
 def test_our_rows_do_the_same_work(bench: ModuleType, tmp_path: Path, number: int) -> None:
     sizes = bench.Sizes(groups=1, members=2, samples=2, questions=2)
     workload = bench.make(tmp_path, 3, sizes)

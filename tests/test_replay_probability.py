@@ -77,6 +77,7 @@ def test_bounds_that_cannot_be_are_named(text: str, tmp_path: Path) -> None:
         config.check()
 
 
+@pytest.mark.learning
 def test_in_a_run_the_present_weights_say_how_probable_a_success_is(tmp_path: Path) -> None:
     """Of the first update the recorded log-probabilities are those of the starting weights, and so must be what they say anew."""
     start = test_rl.checkpoint(tmp_path / "start")

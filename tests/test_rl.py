@@ -424,6 +424,7 @@ def test_a_run_that_fails_in_between_goes_on_with_all_it_had(
     assert_equal(tmp_path / "disturbed", tmp_path / "whole")
 
 
+@pytest.mark.learning
 def test_adapters_alone_learn_and_a_run_that_fails_in_between_goes_on_with_them(
     start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

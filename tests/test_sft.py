@@ -216,6 +216,7 @@ def test_the_order_of_collection_changes_no_weight(demonstrations: Path, undistu
         assert value.equal(found[name]), name  # type: ignore[attr-defined]
 
 
+@pytest.mark.learning
 def test_a_history_of_several_screenshots_can_be_learned(demonstrations: Path, tmp_path: Path) -> None:
     config = replace(TINY, demonstrations=demonstrations, output=tmp_path / "sft", agent=AgentOptions(screenshots=2))
     checkpoint = main(config, show=False)
