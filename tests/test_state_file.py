@@ -17,6 +17,7 @@ from stepladder.run import read_metrics
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.rl import main
 from stepladder.stages.rl_learner import Learner
+from stepladder.stages.rl_loop import NeverFinite
 from stepladder.train.state_file import StateFile, TornState
 from stepladder.types import Group
 
@@ -110,3 +111,19 @@ def test_updates_that_are_not_finite_are_left_out_and_several_of_them_roll_back(
     assert [("left out" in one.message, "again" in one.message) for one in alarms] == [(True, False), (True, False), (True, True)]
     assert all(torch.isfinite(one).all() for one in weights(config.output / "checkpoint").values())
     assert len(seen) == 3
+
+
+def test_a_run_whose_gradients_are_never_finite_ends_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(FORMS, checkpoint=checkpoint(tmp_path / "start"), output=tmp_path / "run", updates=20, save_every=1)
+    config = replace(config, rollback=1, validation=0, group_size=2, max_steps=1)
+
+    def broken(self: Learner, groups: Sequence[Group]) -> dict[str, float]:
+        raise FloatingPointError("the gradient of update 0 is not finite")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "learn", broken)
+        with pytest.raises(NeverFinite, match=r"update 4: .* 3 times; lower optimizer\.lr"):
+            main(config, show=False)
+    assert not (config.output / "checkpoint").exists()
+    main(replace(config, updates=2), show=False)
+    assert all(torch.isfinite(one).all() for one in weights(config.output / "checkpoint").values())

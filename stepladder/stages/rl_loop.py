@@ -15,6 +15,7 @@ from torch import Tensor
 
 from stepladder.alarms import AlarmLog, Member, observe
 from stepladder.domains import domain_of
+from stepladder.errors import UserError
 from stepladder.images import ImageStore
 from stepladder.interfaces import EnvironmentFailure
 from stepladder.judges.judge import Judge
@@ -48,6 +49,13 @@ from stepladder.store import Summary, TrajectoryStore
 from stepladder.train.parallel import agreed, gather
 from stepladder.train.trainer import save_state
 from stepladder.types import Group, Limits, Sampling, Task, Trajectory
+
+#: Rollbacks without an update between them after which a run ends.
+_ROLLBACKS = 3
+
+
+class NeverFinite(UserError, FloatingPointError):
+    """Updates whose gradients are not finite, from the same weights again and again."""
 
 
 @dataclass
@@ -92,6 +100,8 @@ class RankLoop:
         #: The groups of the present update as alarms see them, from all ranks.
         self.observed: list[list[Member]] = []
         self.states = RlStates(rank, self.learner, config.output)
+        #: How often weights were rolled back since the last update that was one.
+        self._rollbacks = 0
         self._open_players(images, judge)
 
     def _open_players(self, images: ImageStore, judge: Judge | None) -> None:
@@ -186,7 +196,8 @@ class RankLoop:
 
     def _learn_now(self, groups: Sequence[Group]) -> dict[str, float]:
         """What `Learner.learn` gives. An update whose gradient is not finite is left out; after `rollback` of them in a row the
-        weights and the optimizer's memory are those of the last saved state again, in which nothing of this was yet."""
+        weights and the optimizer's memory are those of the last saved state again, in which nothing of this was yet. Raises
+        NeverFinite where that has not helped `_ROLLBACKS` times."""
         standing, config = self.standing, self.config
         try:
             figures = self.learner.learn(groups)
@@ -194,6 +205,13 @@ class RankLoop:
             standing.broken += 1
             message = f"{error}; the update is left out"
             if config.rollback and standing.broken >= config.rollback:
+                if self._rollbacks == _ROLLBACKS:
+                    raise NeverFinite(
+                        f"update {standing.update + 1}: {error}, nor was that of any update since the last saved state, from which "
+                        f"the run has gone on {_ROLLBACKS} times; lower optimizer.lr, or see what the episodes' rewards are. The "
+                        "same command goes on from there"
+                    ) from error
+                self._rollbacks += 1
                 saved = self.states.load()
                 if saved is None:
                     raise
@@ -202,7 +220,7 @@ class RankLoop:
             if self.alarms is not None:
                 self.alarms.tell(standing.update + 1, "not_finite", message)
             return {"skipped": 1.0}
-        standing.broken = 0
+        standing.broken = self._rollbacks = 0
         return figures
 
     async def _learned(self) -> dict[str, Tensor]:
