@@ -185,11 +185,8 @@ def _evaluated(checkpoint: Path, output: Path, arguments: argparse.Namespace) ->
         environments=6,
     )
     evaluate.main(config, show=False)
-    found = {}
-    for path in output.glob("*.jsonl"):
-        for one in TrajectoryStore(path):
-            if not one.environment_failed:
-                found[f"{one.task.id} {one.seed}"] = one.success
+    with TrajectoryStore(output / f"{checkpoint.name}.jsonl") as store:
+        found = {f"{one.task.id} {one.seed}": one.success for one in store if not one.environment_failed}
     return found
 
 
