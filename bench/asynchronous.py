@@ -186,8 +186,7 @@ def _evaluated(checkpoint: Path, output: Path, arguments: argparse.Namespace) ->
     )
     evaluate.main(config, show=False)
     with TrajectoryStore(output / f"{checkpoint.name}.jsonl") as store:
-        found = {f"{one.task.id} {one.seed}": one.success for one in store if not one.environment_failed}
-    return found
+        return {f"{one.task.id} {one.seed}": one.success for one in store if not one.environment_failed}
 
 
 def _shown(rate: Rate) -> str:
