@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any
 
 from stepladder.appending import append_whole
-from stepladder.config import ConfigError, to_dict
+from stepladder.config import ConfigError, field_names, to_dict
 from stepladder.errors import UserError
 from stepladder.locks import ExclusiveLock
 from stepladder.tracking.trackers import Trackers
@@ -43,7 +43,8 @@ class Run:
     `config` is a configuration dataclass or a plain mapping. A directory that was started with another configuration is refused
     with a ConfigError that names the differing settings; settings named in `may_change` (dotted; a group stands for all below
     it) may differ, for they change how the work is done and not its outcome. `trackers` are told of every measurement, too
-    (`stepladder.tracking`). `defaults` are those of the configuration, kept for reports as they were at the first start.
+    (`stepladder.tracking`). `defaults` are those of the configuration, kept for reports as they were at the first start; a setting
+    that a directory of an earlier version does not know is taken to have had its default.
     Raises Locked while another process runs it, PluginError for a tracker that is not there.
     """
 
@@ -66,7 +67,7 @@ class Run:
             plain = config if config is None or isinstance(config, Mapping) else to_dict(config)
             self._trackers = Trackers(trackers, self.directory, plain or {})
             if plain is not None:
-                self._check_config(plain, may_change)
+                self._check_config(plain, may_change, {} if defaults is None else _settings(defaults))
             if defaults is not None and not (self.directory / "defaults.json").exists():
                 write_json(self.directory / "defaults.json", to_dict(defaults))
             self._record_start(dict(seeds or {}))
@@ -115,10 +116,11 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _check_config(self, config: Mapping[str, Any], may_change: Sequence[str]) -> None:
+    def _check_config(self, config: Mapping[str, Any], may_change: Sequence[str], defaults: Mapping[str, Any]) -> None:
         path = self.directory / "config.json"
         if path.exists():
             old, new = flatten(json.loads(path.read_text())), flatten(json.loads(json.dumps(config, default=str)))
+            old = {name: value for name, value in defaults.items() if name in new} | old
             differing = [
                 f"{name} was {old.get(name, 'not there')!r} and is now {new.get(name, 'not there')!r}"
                 for name in sorted(old.keys() | new.keys())
@@ -211,6 +213,12 @@ class Phase:
     def _save(self) -> None:
         result = self.result if self.done else {}
         self._run._save_phase(self.name, {"done": self.done, "seconds": round(self.seconds, 3), "result": result})
+
+
+def _settings(defaults: Any) -> dict[str, Any]:
+    """By dotted names. What a mapping with keys of the user's own holds is none."""
+    found, names = flatten(to_dict(defaults)), set(field_names(defaults))
+    return {name: value for name, value in found.items() if name in names}
 
 
 def read_phases(directory: Path | str) -> dict[str, dict[str, Any]]:

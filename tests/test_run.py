@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,6 +28,11 @@ class Config:
     train: Train = field(default_factory=Train)
     workers: int = 2
     out: Path = Path("runs/x")
+
+
+@dataclass(frozen=True)
+class Given(Config):
+    weights: Mapping[str, float] = field(default_factory=lambda: {"a": 1.0})
 
 
 def test_a_run_writes_its_configuration_and_where_it_ran(tmp_path: Path) -> None:
@@ -56,6 +62,20 @@ def test_another_configuration_is_refused_by_name(tmp_path: Path) -> None:
     Run(tmp_path, changed, may_change=["workers"]).close()
     Run(tmp_path, Config(train=Train(lr=0.1)), may_change=["workers", "train"]).close()
     assert json.loads((tmp_path / "config.json").read_text())["train"]["lr"] == 0.1
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_the_defaults_of_what_is_new(tmp_path: Path) -> None:
+    Run(tmp_path, {"train": {"lr": 1e-3}, "out": "runs/x", "weights": {"a": 1.0}}).close()
+    given = Given()
+    with pytest.raises(ConfigError, match=r"train\.steps was 10 and is now 20"):
+        Run(tmp_path, replace(given, train=Train(steps=20)), defaults=Given())
+    with pytest.raises(ConfigError, match=r"weights\.b was 'not there' and is now 2"):
+        Run(tmp_path, replace(given, weights={"a": 1.0, "b": 2.0}), defaults=Given())
+    with pytest.raises(ConfigError, match=r"train\.steps was 'not there'"):
+        Run(tmp_path, given)
+    Run(tmp_path, given, defaults=Given()).close()
+    with pytest.raises(ConfigError, match="workers was 2 and is now 3"):
+        Run(tmp_path, replace(given, workers=3), defaults=Given(workers=3))
 
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
