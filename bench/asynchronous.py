@@ -1,7 +1,7 @@
 """Reinforcement learning that waits for its episodes, beside the same that does not: speed, use of environments, what is learned.
 
     python bench/asynchronous.py latency CHECKPOINT [--updates 8] [--environments 32] [--fewer 12] [--rounds 1] [--median 1.5]
-    python bench/asynchronous.py success CHECKPOINT [--updates 10] [--seeds 0,1,2] [--episodes 25]
+    python bench/asynchronous.py success CHECKPOINT [--updates 10] [--seeds 0,1,2] [--episodes 25] [--rate 5e-4]
 
 latency    Environments whose steps take as long as those of real machines (`rollout.slowed`). Both loops get as many environments
            as an update has episodes, so that no episode of the synchronous one waits for a place. With --fewer the asynchronous one
@@ -70,7 +70,7 @@ def settings(mode: str, arguments: argparse.Namespace, seed: int, output: Path) 
         group_size=GROUP,
         expand=False,
         options=SCREEN if arguments.tasks.startswith("miniwob") else {},
-        optimizer=OptimizerConfig(lr=5e-4, adam_lr=5e-4),
+        optimizer=OptimizerConfig(lr=arguments.rate, adam_lr=arguments.rate),
         warmup=2,
         validation=0,
         save_every=5,
@@ -201,6 +201,7 @@ def main() -> None:
     parser.add_argument("--tasks", default=TASKS)
     parser.add_argument("--updates", type=int, default=8)
     parser.add_argument("--staleness", type=int, default=2)
+    parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--environments", type=int, default=32)
     parser.add_argument("--fewer", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=1)
