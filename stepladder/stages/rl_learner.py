@@ -136,10 +136,15 @@ class Learner:
             )
 
     def _scorer(self, model: Qwen3VLForConditionalGeneration, critic: ValueHead | None = None) -> Scorer:
-        config, banned = self.config, banned_ids(model, self.renderer)
-        sharded = self.sharded if model is self.model else None
         return Scorer(
-            model.eval(), self.renderer, config.temperature, banned, config.bf16, critic, config.micro_batch, sharded=sharded
+            model.eval(),
+            self.renderer,
+            temperature=self.config.temperature,
+            banned=banned_ids(model, self.renderer),
+            autocast=self.config.bf16,
+            critic=critic,
+            chunk=self.config.micro_batch,
+            sharded=self.sharded if model is self.model else None,
         )
 
     def with_terms(self, group: Group) -> Group:
