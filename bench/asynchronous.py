@@ -12,7 +12,11 @@ latency    Environments whose steps take as long as those of real machines (`rol
            samples     episodes in the groups that were learned from or found flat, a second of playing and learning
            use         seconds in which environments were at work in episodes that ended, of the seconds of all of them
            Both without the first update, in which caches are cold.
-success    The same checkpoint, tasks, starts and updates without latency, on three seeds; then held-out episodes at temperature 0.
+success    The same checkpoint, tasks, starts and updates without latency, on three seeds; then held-out episodes at temperature 0, of
+           the checkpoint that they began with, too.
+
+The asynchronous loop runs in the Ray cluster at RAY_ADDRESS, or, where that is not set, in one of its own with one raylet. With
+three on this machine: python tests/ray_cluster.py 1,1,1 python bench/asynchronous.py ...
 
 Runs are directories of `stepladder rl` below --output; a finished one is not done again.
 """
@@ -21,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import sys
@@ -77,8 +82,9 @@ def settings(mode: str, arguments: argparse.Namespace, seed: int, output: Path) 
     )
     if mode == "synchronous":
         return replace(base, ranks=2)
+    address = os.environ.get("RAY_ADDRESS", "local")
     asynchronous = AsynchronousSettings(on=True, staleness=arguments.staleness, late="use")
-    return replace(base, ranks=1, asynchronous=asynchronous, ray=replace(base.ray, address="local", workers=2, worker_cpus=0.5))
+    return replace(base, ranks=1, asynchronous=asynchronous, ray=replace(base.ray, address=address, workers=2, worker_cpus=0.5))
 
 
 # --------------------------------------------------------------------------------------------------------------- latency
@@ -152,6 +158,9 @@ def success(arguments: argparse.Namespace, console: Console) -> dict[str, object
     outcomes: dict[str, dict[str, list[bool]]] = {mode: {} for mode in MODES}
     table = Table("", *(f"seed {seed}" for seed in arguments.seeds), "together")
     rates: dict[str, Rate] = {}
+    before = _evaluated(arguments.checkpoint, arguments.output / "before", arguments)
+    rates["before"] = success_rate(sum(before.values()), len(before))
+    table.add_row("before", *("" for _ in arguments.seeds), _shown(rates["before"]))
     for mode in MODES:
         row = []
         for seed in arguments.seeds:

@@ -1,4 +1,7 @@
-"""A Ray cluster of several real raylets on this machine, each in a process group of its own, for tests in which they die."""
+"""A Ray cluster of several real raylets on this machine, each in a process group of its own, for tests in which they die.
+
+    python tests/ray_cluster.py 2,2,2 COMMAND ...    runs a command while there is one, its address in RAY_ADDRESS
+"""
 
 from __future__ import annotations
 
@@ -134,3 +137,9 @@ def _session(pid: int) -> int:
 def _signal(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+if __name__ == "__main__":
+    with cluster([int(cores) for cores in sys.argv[1].split(",")]) as made:
+        ended = subprocess.run(sys.argv[2:], env={**made.environment, "RAY_ADDRESS": made.address})
+    raise SystemExit(ended.returncode)
