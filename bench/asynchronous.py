@@ -12,8 +12,8 @@ latency    Environments whose steps take as long as those of real machines (`rol
            samples     episodes in the groups that were learned from or found flat, a second of playing and learning
            use         seconds in which environments were at work in episodes that ended, of the seconds of all of them
            Both without the first update, in which caches are cold.
-success    The same checkpoint, tasks, starts and updates without latency, on three seeds; then held-out episodes at temperature 0, of
-           the checkpoint that they began with, too.
+success    The same checkpoint, tasks, starts and updates without latency, on three seeds; then held-out episodes at temperature 0,
+           of the checkpoint that they began with, too.
 
 The asynchronous loop runs in the Ray cluster at RAY_ADDRESS, or, where that is not set, in one of its own with one raylet. With
 three on this machine: python tests/ray_cluster.py 1,1,1 python bench/asynchronous.py ...

@@ -7,9 +7,10 @@ What is asked, turn by turn, all members of some groups at once:
 - without it, a small model with random weights on forms of 160 x 224 pixels: groups of 8 members that begin alike, 3 turns, 20
   tokens a reply. There hardly two members do the same, so that little is left to share after the first turn.
 
-It is asked of transformers' generate, whose pictures are prepared before the clock starts, and of engines that share more and more.
-All in float32, on one thread, with the same weights, in turns within each round; the engine's caches are emptied before each round,
-as they are by an update of the weights.
+It is asked of transformers' generate, with tokens and pictures as they are stored, which its own processor prepares, and once more
+with pictures that were prepared before the clock starts; and of engines that share more and more. Ratios are to both. All in
+float32, on one thread, with the same weights, in turns within each round; the engine's caches are emptied before each round, as
+they are by an update of the weights.
 
 Run: OMP_NUM_THREADS=1 python bench/engine.py [--rounds 5] [--groups 4] [--demo runs/demo]
 """
@@ -48,6 +49,7 @@ ENGINES: dict[str, dict[str, int]] = {
     "+ pictures kept": {"prefix_tokens": 0},
     "+ prefixes kept (the default)": {},
 }
+TRANSFORMERS = "transformers generate", "transformers, prepared before"
 Turn = list[Prompt]
 
 
@@ -184,20 +186,22 @@ class Bench:
     # ------------------------------------------------------------------ who answers
 
     def transformers_inputs(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+        """All that generate takes, rows padded on the left."""
         width = max(length(prompt) for prompt in prompts)
         ids = np.full((len(prompts), width), self.renderer.pad_id, dtype=np.int64)
         mask = np.zeros_like(ids)
         for row, prompt in enumerate(prompts):
             ids[row, width - length(prompt) :] = prompt.tokens
             mask[row, width - length(prompt) :] = 1
-        pixels, grid = self.renderer.pixels([image for prompt in prompts for image in prompt.images])
+        pictures = [self.images.load(image) for prompt in prompts for image in prompt.images]
+        prepared = self.renderer.processor.image_processor(pictures, return_tensors="pt")
         tokens = torch.from_numpy(ids)
         return {
             "input_ids": tokens,
             "attention_mask": torch.from_numpy(mask),
             "mm_token_type_ids": (tokens == self.renderer.image_id).int(),
-            "pixel_values": pixels,
-            "image_grid_thw": grid,
+            "pixel_values": prepared["pixel_values"],
+            "image_grid_thw": prepared["image_grid_thw"],
         }
 
     def with_transformers(self, inputs: dict[str, torch.Tensor], tokens: int, greedy: bool = False) -> torch.Tensor:
@@ -214,6 +218,10 @@ class Bench:
         engines = {name: self.engine(**options) for name, options in ENGINES.items()}
 
         def transformers() -> None:
+            for prompts in play.turns:
+                assert self.with_transformers(self.transformers_inputs(prompts), play.tokens).shape[1] == play.tokens
+
+        def prepared_before() -> None:
             for turn in inputs:
                 assert self.with_transformers(turn, play.tokens).shape[1] == play.tokens
 
@@ -221,7 +229,9 @@ class Bench:
             turns = play.apart if name == "engine, nothing shared" else play.turns
             return lambda: asyncio.run(ask_turns(engines[name], turns, play.tokens))
 
-        contestants = {"transformers generate": transformers} | {name: asking(name) for name in engines}
+        contestants = dict(zip(TRANSFORMERS, (transformers, prepared_before), strict=True)) | {
+            name: asking(name) for name in engines
+        }
         seconds: dict[str, list[float]] = {name: [] for name in contestants}
         for number in range(rounds + 1):
             for name, run in contestants.items():
@@ -238,11 +248,11 @@ class Bench:
         alike = self.alike(play, inputs)
         print(f"\n{play.name}: {play.replies} replies of {play.tokens} tokens; prompts of {lengths} tokens, turn by turn")
         print(f"  {len(set(pictures))} different pictures in {len(pictures)} places; greedy replies alike: {alike}")
-        slowest = np.array(seconds["transformers generate"])
         for name, taken in seconds.items():
-            ratios = slowest / np.array(taken)
             rate = np.median(play.replies * play.tokens / np.array(taken))
-            print(f"  {name:31s}{rate:8.0f} tokens/s {np.median(ratios):6.2f} x ({ratios.min():.2f} to {ratios.max():.2f})")
+            ratios = [np.array(seconds[baseline]) / np.array(taken) for baseline in TRANSFORMERS]
+            shown = "  ".join(f"{np.median(ratio):6.2f} x ({ratio.min():.2f} to {ratio.max():.2f})" for ratio in ratios)
+            print(f"  {name:31s}{rate:8.0f} tokens/s {shown}")
 
     def alike(self, play: Play, inputs: list[dict[str, torch.Tensor]]) -> str:
         """How many greedy replies of the default engine, after all turns were asked, are those of transformers."""

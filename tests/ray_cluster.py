@@ -1,6 +1,6 @@
 """A Ray cluster of several real raylets on this machine, each in a process group of its own, for tests in which they die.
 
-    python tests/ray_cluster.py 2,2,2 COMMAND ...    runs a command while there is one, its address in RAY_ADDRESS
+python tests/ray_cluster.py 2,2,2 COMMAND ...    runs a command while there is one, its address in RAY_ADDRESS
 """
 
 from __future__ import annotations

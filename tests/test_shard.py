@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributed.checkpoint import FileSystemWriter
 from torch.distributed.checkpoint.api import CheckpointException
 
+from stepladder.algos.objective import PolicyObjective
 from stepladder.models import forward
 from stepladder.models.lora import LoraSettings, add_adapters
 from stepladder.train.batch import collate
@@ -107,6 +108,40 @@ def test_two_ranks_with_half_of_the_weights_each_learn_what_one_learns(case: str
         run_ranks(_whole_run, world, case, tmp_path)
     one, two = (torch.load(tmp_path / f"{world}.pt") for world in (1, 2))
     assert one["found"][-1]["ce"] < one["found"][0]["ce"] - 0.1
+    assert_alike(one, two)
+
+
+def _learn_from_one_of_two(rank: int, world: int, directory: Path) -> None:
+    """Policy gradients from a micro-batch, and one whose tokens count in no loss: a rank of its own has that one where there are
+    two ranks."""
+    made = build(world, "full")
+    trainer = Trainer(
+        made.model,
+        None,
+        Schedule(UPDATES, 2, 0.3),
+        OptimizerConfig(kind="adamw", lr=3e-3, adam_lr=3e-3),
+        trainable=("model", "lm_head"),
+        autocast=False,
+        objective=PolicyObjective(),
+        sharded=made.sharded,
+    )
+    given = micro_batches(0)[:2]
+    for number, micro_batch in enumerate(given):
+        fields = micro_batch.batch.token_fields
+        fields["w_ce"], fields["w_pg"] = torch.zeros_like(fields["w_ce"]), torch.full_like(fields["w_ce"], 1.0 - number)
+        fields["advantages"] = torch.arange(len(fields["w_ce"])) % 3 - 0.5
+    found = [trainer.step(given if world == 1 else given[rank : rank + 1]) for _ in range(3)]
+    everything = weights(trainer)
+    if rank == 0:
+        torch.save({"found": [{"ce": 0.0, **each} for each in found], "weights": everything}, directory / f"{world}.pt")
+
+
+def test_a_rank_whose_micro_batch_teaches_nothing_takes_part(tmp_path: Path) -> None:
+    """The other one would wait for its backward pass for ever."""
+    for world in (1, 2):
+        run_ranks(_learn_from_one_of_two, world, tmp_path)
+    one, two = (torch.load(tmp_path / f"{world}.pt") for world in (1, 2))
+    assert one["found"][-1]["grad_norm"] > 0
     assert_alike(one, two)
 
 

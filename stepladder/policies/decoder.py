@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from stepladder.models.attention import NAME as ATTENTION
 from stepladder.models.forward import Visual, banned_ids, hidden_states
+from stepladder.models.next_token import next_states
 from stepladder.models.renderer import Renderer
 from stepladder.models.vision import encode_images
 from stepladder.policies.key_value_cache import SlotCache
@@ -140,7 +142,7 @@ class Decoder:
                     later.append(group)
                 else:
                     readings.append(reading)
-            self._prefill_in_chunks(readings)
+            self._prefill_in_passes(readings)
             waiting = later
 
     @torch.no_grad()
@@ -151,15 +153,16 @@ class Decoder:
         device = self.model.device
         width = max(reply.length for reply in self.replies)
         columns = torch.tensor([[reply.length - 1] for reply in self.replies], device=device)
-        tokens = torch.tensor([[reply.tokens[-1]] for reply in self.replies], device=device)
-        positions = torch.tensor([[reply.next_position] for reply in self.replies], device=device)
-        mask = torch.arange(width, device=device) <= columns[:, None, :, None]
+        tokens = torch.tensor([reply.tokens[-1] for reply in self.replies], device=device)
+        positions = torch.tensor([reply.next_position for reply in self.replies], device=device)
+        hidden = torch.arange(width, device=device) > columns[:, None, :, None]
+        mask = torch.zeros(hidden.shape, dtype=self._cache.dtype, device=device).masked_fill_(hidden, -torch.inf)
         self._cache.at(0, columns, width)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._autocast):
-            states = hidden_states(self.model, tokens, positions.expand(3, -1, -1), mask, cache=self._cache)
+            states = next_states(self.model, tokens, positions, mask, self._cache)
         for reply in self.replies:
             reply.next_position += 1
-        self._sample(states[:, 0], self.replies)
+        self._sample(states, self.replies)
 
     def pop_finished(self) -> list[Reply]:
         """Take out the replies that are complete. What was read and written is kept for the next turn's prompt."""
@@ -201,16 +204,13 @@ class Decoder:
         saved = common_length(reading.prompt.ids, other.prompt.ids) - reading.start
         return saved >= WORTH_A_PASS and len(other.prompt.ids) <= self._prefixes.capacity
 
-    def _prefill_in_chunks(self, readings: list[_Reading]) -> None:
-        """Prompts of like length go together: another pass begins where it saves enough padding."""
-        chunk: list[_Reading] = []
-        for reading in sorted(readings, key=lambda reading: -reading.count):
-            longest = chunk[0].count if chunk else 0
-            if chunk and ((len(chunk) + 1) * longest > self._prefill_tokens or longest - reading.count >= WORTH_A_PASS):
-                self._prefill(chunk)
-                chunk = []
-            chunk.append(reading)
-        self._prefill(chunk)
+    def _prefill_in_passes(self, readings: list[_Reading]) -> None:
+        """Prompts of like length go together, longest first."""
+        ordered = sorted(readings, key=lambda reading: -reading.count)
+        begin = 0
+        for size in pass_sizes([reading.count for reading in ordered], self._prefill_tokens):
+            self._prefill(ordered[begin : begin + size])
+            begin += size
 
     def _keep(self, reply: Reply) -> None:
         """The last token that was sampled has no keys and values yet."""
@@ -354,6 +354,26 @@ class _Pictures:
         for image, *features in zip(images, *(feature.split(count) for feature in (tokens, *deepstack)), strict=True):
             self._encoded[image] = tuple(features)
             self._held += count
+
+
+def pass_sizes(counts: Sequence[int], most: int) -> list[int]:
+    """How many of the prompts with `counts` tokens to be read, longest first, to take into each pass, so that what is read, padding
+    and WORTH_A_PASS a pass included, is least. A pass reads at most `most` tokens, or one prompt."""
+    least = [0.0] + [math.inf] * len(counts)  # of what is read, for the first so many
+    begins = [0] * (len(counts) + 1)
+    for begin, longest in enumerate(counts):
+        for size in range(1, len(counts) - begin + 1):
+            if size > 1 and size * longest > most:
+                break
+            cost = least[begin] + size * longest + WORTH_A_PASS
+            if cost < least[begin + size]:
+                least[begin + size], begins[begin + size] = cost, begin
+    sizes: list[int] = []
+    end = len(counts)
+    while end:
+        sizes.insert(0, end - begins[end])
+        end = begins[end]
+    return sizes
 
 
 def new_reply(prompt: Prompt, sampling: Sampling, limit: int, on_token: OnToken | None = None) -> Reply:

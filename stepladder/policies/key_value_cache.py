@@ -16,11 +16,13 @@ class SlotCache:
 
     def __init__(self, model: Qwen3VLForConditionalGeneration, dtype: torch.dtype) -> None:
         config = model.config.text_config
+        self.dtype = dtype
         sizes = (2, 0, config.num_key_value_heads, 0, config.head_dim)
         self._blocks = [torch.zeros(sizes, dtype=dtype, device=model.device) for _ in range(config.num_hidden_layers)]
         self._slots = slice(0)
         self._rows = self._columns = torch.zeros(0, 0, dtype=torch.int64)
         self._width = 0
+        self._known_places: dict[tuple[int, int], Tensor] = {}
 
     def reserve(self, slots: int, columns: int) -> None:
         """Make room, a layer at a time, so that little more memory is needed meanwhile than afterwards. Zeros, not uninitialised
@@ -43,6 +45,7 @@ class SlotCache:
         self._slots = slice(first, first + len(columns))
         self._rows = torch.arange(first, first + len(columns), device=columns.device)[:, None]
         self._columns, self._width = columns, width
+        self._known_places.clear()
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Write key and value [B, heads, S, size] and return all keys and values [B, heads, width, size]."""
@@ -50,6 +53,25 @@ class SlotCache:
         keys[self._rows, :, self._columns] = key.transpose(1, 2).to(keys.dtype)
         values[self._rows, :, self._columns] = value.transpose(1, 2).to(values.dtype)
         return keys[self._slots, :, : self._width], values[self._slots, :, : self._width]
+
+    def append(self, key: Tensor, value: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """`update` for one new column a slot, in fewer steps: key and value [B, heads, 1, size]."""
+        block = self._blocks[layer]
+        size = block.shape[4]
+        block.view(-1, size).index_copy_(0, self._places(block), torch.stack((key, value)).view(-1, size).to(block.dtype))
+        keys, values = block[:, self._slots, :, : self._width]
+        return keys, values
+
+    def _places(self, block: Tensor) -> Tensor:
+        """int64[2 * B * heads]: where in a block, seen as rows [2 * slots * heads * columns, size], the one new column of each slot
+        is. All layers have the same, but when memory ran out while they grew."""
+        _, slots, heads, columns, _ = block.shape
+        if (slots, columns) not in self._known_places:
+            device = block.device
+            kinds = torch.arange(2, device=device)[:, None, None] * slots
+            rows = (kinds + self._rows) * heads + torch.arange(heads, device=device)
+            self._known_places[slots, columns] = (rows * columns + self._columns).flatten()
+        return self._known_places[slots, columns]
 
     def read(self, slot: int, start: int, stop: int) -> Tensor:
         """A copy [layers * 2, heads, stop - start, size] of some columns of a slot."""
