@@ -19,6 +19,7 @@ from test_rl import FORMS, checkpoint, click_anywhere
 from stepladder.agents.qwen_vl import QwenVLAgent
 from stepladder.algos.grpo import Grpo
 from stepladder.config import ConfigError
+from stepladder.errors import UserError
 from stepladder.images import ImageStore
 from stepladder.models.lora import LoraSettings
 from stepladder.policies.http import PolicyFailure
@@ -27,7 +28,7 @@ from stepladder.run import read_metrics
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.rl import main
 from stepladder.stages.rl_config import RlConfig
-from stepladder.stages.rollout_process import _REPLICA, ReplicaPolicy
+from stepladder.stages.rollout_process import _REPLICA, ReplicaPolicy, turn_of
 from stepladder.store import TrajectoryStore
 from stepladder.types import Completion, Prompt, Sampling
 
@@ -105,6 +106,23 @@ def test_processes_of_a_ray_cluster_play(tmp_path: Path, shared: bool) -> None:
     assert len(versions) > 1, "new weights never arrived"
 
 
+def test_replicas_without_gpus_of_this_machine_are_refused(tmp_path: Path) -> None:
+    config = replace(ASYNCHRONOUS, checkpoint=checkpoint(tmp_path / "start"), output=tmp_path / "run")
+    config = replace(config, ray=replace(config.ray, address="local", replica_gpus=0.5, replicas=5))
+    with pytest.raises(UserError, match=r"the replicas need 2.5 GPUs, and the trainer leaves 0 of this machine's"):
+        main(config, show=False)
+
+
+@pytest.mark.faults
+def test_a_run_whose_replicas_do_not_start_ends_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are told of a GPU, and there is none."""
+    monkeypatch.setattr("stepladder.stages.rl_ray.gpus_left", lambda *_: ["0"])
+    config = replace(ASYNCHRONOUS, checkpoint=checkpoint(tmp_path / "start"), output=tmp_path / "run")
+    config = replace(config, ray=replace(config.ray, address="local", workers=1, replica_gpus=1.0))
+    with pytest.raises(UserError, match=r"replica 0 does not start: .*PyTorch finds no GPU where this replica is"):
+        main(config, show=False)
+
+
 class Away(Exception):
     pass
 
@@ -120,6 +138,12 @@ class Asked:
         if self.back is None or self.calls <= self.back:
             raise Away("it is gone")
         return Prompt(()), Completion("", version=7)
+
+
+def test_groups_take_turns_among_replicas() -> None:
+    asked = [turn_of(f"{number}.0") % 4 for number in range(8)]
+    assert asked == [0, 1, 2, 3, 0, 1, 2, 3]
+    assert turn_of("validation click-button 7") == turn_of("validation click-button 7")
 
 
 @pytest.mark.parametrize(("replicas", "last"), [([Asked(None), Asked()], 1), ([Asked(1), Asked(1)], 0)])

@@ -308,6 +308,7 @@ def test_settings_that_cannot_be(tmp_path: Path) -> None:
     for change, match in (
         ({"port": 0}, "port is 0"),
         ({"max_batch": 0}, "max_batch is 0; it must be at least 1"),
+        ({"device": "gpu"}, "device is 'gpu'; it must be"),
         ({"token": "none", "host": "0.0.0.0"}, "whoever comes could use the model"),
         ({"checkpoint": tmp_path / "nowhere"}, "nowhere is no directory"),
     ):

@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from stepladder.config import ConfigError
 from stepladder.train import devices
-from stepladder.train.devices import check_device, device_of
+from stepladder.train.devices import check_device, device_of, gpus_left
 from stepladder.train.parallel import run_ranks
 
 
@@ -66,6 +66,27 @@ def test_ranks_on_several_machines_share_the_gpus_of_their_own(monkeypatch: pyte
     assert device_of("cuda") == torch.device("cuda:3")
     monkeypatch.delenv("LOCAL_RANK")
     assert device_of("cuda") == torch.device("cuda:11"), "ranks of one machine are numbered by it"
+
+
+@pytest.mark.parametrize(
+    ("device", "ranks", "visible", "left"),
+    [
+        ("auto", 2, None, ["2", "3"]),
+        ("cuda", 3, "7,5,GPU-8932f937,1", ["1"]),
+        ("cuda:1", 1, "7,5,3,1", ["7", "3", "1"]),
+        ("cpu", 1, None, ["0", "1", "2", "3"]),
+        ("cuda", 4, None, []),
+    ],
+)
+def test_what_is_left_for_others(
+    device: str, ranks: int, visible: str | None, left: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus(monkeypatch, 4)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus_left(device, ranks) == left
 
 
 def _own_device(rank: int, world: int) -> None:

@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 from stepladder.images import ImageStore
 from stepladder.interfaces import ContextFull, Policy
 from stepladder.models.forward import banned_ids
+from stepladder.models.half_linear import halve_linear_weights
+from stepladder.models.lora import LoraSettings, add_adapters, learned_state
 from stepladder.models.processor import ImageTextProcessor, image_processor
 from stepladder.models.renderer import Renderer
 from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
 from stepladder.models.vision import encode_images
+from stepladder.policies.decoder import Decoder, Reply
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
 from stepladder.policies.sampling import sample_tokens
@@ -180,6 +183,38 @@ def test_more_requests_than_slots_and_small_prefills(world: World) -> None:
     assert [len(ids) <= 3 + number % 7 for number, ids in enumerate(results[0])] == [True] * 20
 
 
+class Narrow(Decoder):
+    """There is memory for two replies."""
+
+    def start(self, replies: Sequence[Reply]) -> None:
+        if len(self.replies) + len(replies) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        super().start(replies)
+
+
+def test_a_reply_for_which_there_is_no_memory_waits(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    prompts = [world.prompt(number % 5) for number in range(9)]
+    samplings = [Sampling(max_tokens=3 + number % 7, seed=number) for number in range(9)]
+    results = []
+    for decode in (Narrow, Decoder):
+        engine = Engine(world.model, world.renderer, decode=decode)
+        results.append([tokens(reply) for reply in ask(engine, prompts, samplings)])
+        engine.close()
+    assert results[0] == results[1]
+    assert "memory suffices for 2 replies at a time: CUDA out of memory" in caplog.text
+
+
+def test_a_reply_that_never_finds_memory_fails(world: World) -> None:
+    class None_(Decoder):
+        def start(self, replies: Sequence[Reply]) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    engine = Engine(world.model, world.renderer, decode=None_)
+    with pytest.raises(torch.OutOfMemoryError):
+        ask(engine, [world.prompt(0)] * 2, [GREEDY] * 2)
+    engine.close()
+
+
 def test_equal_prompts_share_their_reading_but_not_their_numbers(world: World, engine: Engine) -> None:
     prompt = world.prompt(2)
     replies = ask(engine, [prompt] * 16, [Sampling(max_tokens=6, seed=number) for number in range(16)])
@@ -216,6 +251,27 @@ def test_bfloat16(world: World, autocast: bool) -> None:
     engine.close()
     assert [len(tokens(reply)) for reply in replies] == [8] * 4
     assert all(np.isfinite(reply.logprobs).all() for reply in replies if reply.logprobs is not None)
+
+
+@pytest.mark.parametrize("adapters", [False, True])
+def test_linear_weights_that_are_kept_in_half_give_what_autocast_gives(adapters: bool) -> None:
+    replies, sizes = [], []
+    for half in (False, True):
+        world = World()
+        if adapters:
+            add_adapters(world.model, LoraSettings(rank=2), seed=0)
+        if half:
+            halve_linear_weights(world.model)
+        sizes.append(sum(parameter.nbytes for parameter in world.model.parameters()))
+        engine = Engine(world.model, world.renderer, autocast=True)
+        sampling = [Sampling(max_tokens=8, seed=number) for number in range(4)]
+        replies.append(ask(engine, [world.prompt(number) for number in range(4)], sampling))
+        asyncio.run(engine.update_weights({name: value + 0.01 for name, value in learned_state(world.model).items()}, 1))
+        engine.close()
+    assert sizes[1] < 0.8 * sizes[0]
+    for one, two in zip(*replies, strict=True):
+        assert tokens(one) == tokens(two)
+        np.testing.assert_array_equal(one.logprobs, two.logprobs)
 
 
 def test_banned_ids_are_never_sampled(world: World) -> None:

@@ -13,13 +13,12 @@ import torch
 from small_models import model_for, renderer
 from torch import Tensor
 from torch.distributed.checkpoint import FileSystemWriter
-from torch.distributed.checkpoint.api import CheckpointException
 
 from stepladder.algos.objective import PolicyObjective
 from stepladder.models import forward
 from stepladder.models.lora import LoraSettings, add_adapters
 from stepladder.train.batch import collate
-from stepladder.train.checkpoints import Checkpoints
+from stepladder.train.checkpoints import Checkpoints, StateNotWritten
 from stepladder.train.documents import document_samples
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.parallel import run_ranks
@@ -294,8 +293,9 @@ def test_one_state_is_written_at_a_time_and_what_went_wrong_is_told(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["update-00000001", "update-00000002"]
     gate.error = "no space left on device"
     kept.save(3, {"step": 3})
-    with pytest.raises(CheckpointException, match="no space left on device"):
+    with pytest.raises(StateNotWritten, match=r"update-00000003 could not be written \(.*no space left on device.*making room"):
         kept.save(4, {"step": 4})
+    assert not list(tmp_path.glob("*.partial")), "what was begun takes no room"
     gate.error = ""
     kept.save(5, {"step": 5})
     kept.finish()
@@ -320,7 +320,7 @@ def _killed_while_writing(rank: int, world: int, directory: Path) -> None:
 def test_a_rank_that_is_killed_while_it_writes_leaves_the_last_whole_state(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"[Cc]onnection|failed"):
         run_ranks(_killed_while_writing, 2, tmp_path)
-    assert (tmp_path / "states" / "update-00000002.partial").exists()
+    assert not (tmp_path / "states" / "update-00000002").exists(), "half of it is no state"
     trainer = build(1, "full")
     rest = states(trainer, tmp_path / "states").load()
     assert rest is not None

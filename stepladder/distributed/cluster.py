@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -25,10 +27,11 @@ Resources = Mapping[str, float]
 
 class Cluster:
     """Joins the cluster that `settings` name, or starts one, and reserves `bundles` in it: what each part of the run needs ("CPU",
-    "GPU"). Raises PlacementFailure when there is none, or no room in it."""
+    "GPU"). One that is started has the GPUs `gpus` of this machine, as CUDA_VISIBLE_DEVICES names them. Raises PlacementFailure
+    when there is none, or no room in it."""
 
-    def __init__(self, settings: RaySettings, bundles: Sequence[Resources]) -> None:
-        self.settings, self.bundles = settings, bundles
+    def __init__(self, settings: RaySettings, bundles: Sequence[Resources], gpus: Sequence[str] = ()) -> None:
+        self.settings, self.bundles, self._gpus = settings, bundles, gpus
         self._parts: list[Supervised] = []
         self._group: PlacementGroup | None = None
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -80,13 +83,20 @@ class Cluster:
         address = self.settings.address
         if address == LOCAL:
             totals = {kind: sum(bundle.get(kind, 0.0) for bundle in self.bundles) for kind in ("CPU", "GPU")}
-            ray.init(
-                address="local",
-                num_cpus=max(1, round(totals["CPU"] + 0.5)),
-                num_gpus=round(totals["GPU"]) or None,
-                _node_ip_address=_LOOPBACK,
-                **common,
-            )
+            needed = math.ceil(totals["GPU"])
+            if needed > len(self._gpus):
+                raise PlacementFailure(
+                    f"ray.replica_gpus: the replicas need {totals['GPU']:g} GPUs, and the trainer leaves {len(self._gpus)} of this "
+                    "machine's; set ray.replicas, ray.replica_gpus or ranks"
+                )
+            with _visible(self._gpus[:needed]):
+                ray.init(
+                    address="local",
+                    num_cpus=max(1, round(totals["CPU"] + 0.5)),
+                    num_gpus=needed,
+                    _node_ip_address=_LOOPBACK,
+                    **common,
+                )
             return
         common.pop("include_dashboard")
         try:
@@ -110,6 +120,20 @@ class Cluster:
                 f"the cluster has no room: the run needs {needs} in parts of {bundles}, all machines together have {has}; "
                 "set ray.workers, ray.replicas or what each of them needs (ray.worker_cpus, ray.replica_cpus, ray.replica_gpus)"
             ) from None
+
+
+@contextmanager
+def _visible(gpus: Sequence[str]) -> Iterator[None]:
+    """Processes that are started meanwhile see these GPUs alone."""
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 async def _nothing() -> None:

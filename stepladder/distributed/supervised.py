@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -19,6 +20,20 @@ _logger = logging.getLogger(__name__)
 
 class PlacementFailure(UserError):
     """A part of the run that cannot be placed, or does not come up; the message says which and why."""
+
+
+async def one_ready(parts: Sequence[Supervised]) -> None:
+    """Wait until one of them is well. Raises what the first one says when none will be."""
+    waiting = [asyncio.ensure_future(part.ready()) for part in parts]
+    try:
+        for done in asyncio.as_completed(waiting):
+            with suppress(Exception):
+                await done
+                return
+        await waiting[0]
+    finally:
+        for one in waiting:
+            one.cancel()
 
 
 class Supervised:
@@ -36,6 +51,11 @@ class Supervised:
         self._failure: Exception | None = None
         self._look_now = asyncio.Event()
         self._watching = asyncio.create_task(self._watch())
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why it is done without for good, if it is."""
+        return self._failure
 
     async def ready(self) -> None:
         """Wait until it is well. Raises PlacementFailure where it will not be, and what `born` raised."""
@@ -104,6 +124,7 @@ class Supervised:
         self._look_now.set()
 
     def _give_up(self, error: Exception) -> None:
+        _logger.error("%s is done without: %s", self.name, error)
         self._failure = error
         self._up.set()
 

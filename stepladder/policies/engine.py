@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 import time
@@ -12,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
@@ -20,6 +22,8 @@ from stepladder.models.lora import load_learned
 from stepladder.models.renderer import Renderer
 from stepladder.policies.decoder import Decoder, OnToken, Reply, new_reply
 from stepladder.types import Completion, Prompt, Sampling
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -44,10 +48,10 @@ class _Abort:
 class Engine:
     """Decodes for any number of concurrent callers.
 
-    New requests join between two tokens of the replies in progress; `max_batch` replies are written at once. A request that
-    finds the engine idle waits `linger` seconds for company. `context` is the largest number of tokens of prompt and reply
-    (default: what the model's configuration says). `version` names the weights and is recorded with every completion.
-    `decode` makes the decoder; other keywords are its own.
+    New requests join between two tokens of the replies in progress; `max_batch` replies are written at once, fewer once
+    memory has not sufficed for another one beside those in progress. A request that finds the engine idle waits `linger` seconds
+    for company. `context` is the largest number of tokens of prompt and reply (default: what the model's configuration says).
+    `version` names the weights and is recorded with every completion. `decode` makes the decoder; other keywords are its own.
     """
 
     def __init__(
@@ -168,7 +172,7 @@ class Engine:
                 self._waiting.append(item)
 
     def _admit(self) -> None:
-        admitted = []
+        admitted: list[Reply] = []
         while self._waiting and len(self._active) < self._max_batch:
             request = self._waiting.popleft()
             request.reply.version = self.version
@@ -178,7 +182,8 @@ class Engine:
         self._deliver()
 
     def _start(self, replies: list[Reply]) -> None:
-        """When a pass over several prompts fails, each is tried alone, so that one bad prompt does not fail the others."""
+        """When a pass over several prompts fails, each is tried alone, so that one bad prompt does not fail the others. One for
+        which there is no memory waits until others are done."""
         try:
             self._decoder.start(replies)
         except Exception as error:
@@ -186,10 +191,18 @@ class Engine:
             for reply in unread:
                 if reply in self._decoder.replies:
                     self._decoder.drop(reply)
-                if len(replies) == 1:
-                    _fail(self._active.pop(reply).future, error)
-                else:
+            for reply in unread:
+                if len(replies) > 1:
                     self._start([reply])
+                elif isinstance(error, torch.OutOfMemoryError) and self._decoder.replies:
+                    self._put_back(reply, error)
+                else:
+                    _fail(self._active.pop(reply).future, error)
+
+    def _put_back(self, reply: Reply, error: Exception) -> None:
+        self._waiting.appendleft(self._active.pop(reply))
+        self._max_batch = min(self._max_batch, len(self._decoder.replies))
+        _logger.warning("memory suffices for %d replies at a time: %s", self._max_batch, str(error).partition(". ")[0])
 
     def _deliver(self) -> None:
         for reply in self._decoder.pop_finished():

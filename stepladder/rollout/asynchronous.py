@@ -383,7 +383,7 @@ class _Statistics:
                        lost; members that were not needed any more
     staleness, staleness_max, dropped   versions between the oldest token of a group and the weights that learn from it, of the
                        groups that were taken; groups that were left out since they were too old
-    environment_use    the share of the time of all places that environments were at work in
+    environment_use    the share of the time of all places that environments took steps in; resets and grading are left out
     trainer_waited     seconds in which the trainer waited for groups
     """
 

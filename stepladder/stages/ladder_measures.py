@@ -13,7 +13,6 @@ import numpy as np
 from stepladder.codec import from_json, to_json
 from stepladder.config import ConfigError
 from stepladder.images import ImageStore
-from stepladder.models.attention import use_attention
 from stepladder.run import write_json
 from stepladder.stages import evaluate, perception
 from stepladder.stages.local_policy import load_policy
@@ -209,7 +208,6 @@ class Measurer:
     def _of_text(self, name: MeasureName, checkpoint: Path) -> Figure:
         images = ImageStore(self.output / "images")
         model, renderer = load_policy(checkpoint, images)
-        use_attention(model)
         scorer = Scorer(model.eval(), renderer)
         if name == "needle":
             scores = [score for score in needle_scores(scorer, renderer, self.settings.needle) if score.depth is None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import Qwen3VLForConditionalGeneration
 from stepladder.config import ConfigError
 from stepladder.images import ImageStore
 from stepladder.interfaces import Agent
+from stepladder.models.attention import use_attention
 from stepladder.models.checkpoint import load_checkpoint
 from stepladder.models.renderer import Renderer
 from stepladder.policies.engine import Engine
@@ -25,12 +27,36 @@ from stepladder.types import IntArray
 def load_policy(
     directory: Path, images: ImageStore, device: torch.device | str = "cpu"
 ) -> tuple[Qwen3VLForConditionalGeneration, Renderer]:
-    """Model, on `device`, and renderer of a checkpoint. Raises ConfigError for a directory that holds no whole checkpoint."""
+    """Model, on `device` and with the attention that is quick there, and renderer of a checkpoint. Raises ConfigError for a
+    directory that holds no whole checkpoint."""
     try:
         model, processor = load_checkpoint(directory, device=str(device))
     except FileNotFoundError as error:
         raise ConfigError(str(error)) from error
+    use_attention(model)
     return model, Renderer(processor, images)
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What bounds the memory of an engine here: `max_batch` replies that are written at a time (others wait), `prefill_tokens`
+    tokens of prompts in one pass, `prefix_tokens` tokens whose keys and values are kept for prompts that begin with them, and
+    `picture_tokens` visual tokens that are kept."""
+
+    max_batch: int = 64
+    prefill_tokens: int = 16384
+    prefix_tokens: int = 32768
+    picture_tokens: int = 65536
+
+    def check(self) -> None:
+        """Raises ConfigError for what cannot be."""
+        for name, least in (("max_batch", 1), ("prefill_tokens", 1), ("prefix_tokens", 0), ("picture_tokens", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"engine.{name} is {getattr(self, name)}; it must be at least {least}")
+
+    def options(self, environments: int) -> dict[str, Any]:
+        """Keywords of an `Engine` that plays so many episodes at a time."""
+        return {**asdict(self), **kept_prompts(environments)}
 
 
 def kept_prompts(environments: int) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from stepladder.algos.credit import IMITATION, Credit
 from stepladder.algos.objective import PolicyObjective
 from stepladder.compare.replies import of_pairs as of_pairs_apart
 from stepladder.images import ImageStore
-from stepladder.models.attention import use_attention
 from stepladder.models.checkpoint import save_checkpoint
 from stepladder.models.forward import banned_ids
 from stepladder.models.lora import add_adapters
@@ -36,7 +35,7 @@ from stepladder.stages.preference_examples import (
 from stepladder.stages.preference_pairs import TooFewPairs, held_back, read_pairs, read_replies
 from stepladder.stages.sft_setup import HEAD_FILE
 from stepladder.train.batch import collate
-from stepladder.train.devices import device_of
+from stepladder.train.devices import device_of, loading_device
 from stepladder.train.optimizer import Schedule
 from stepladder.train.parallel import gather
 from stepladder.train.sample import Sample, from_reply, share_prompts
@@ -57,10 +56,10 @@ class PreferenceLearner:
     def __init__(self, rank: int, world: int, config: PreferConfig) -> None:
         self.rank, self.world, self.config = rank, world, config
         images = ImageStore(config.output / "images")
-        self.model, self.renderer = load_policy(config.checkpoint, images, device_of(config.device))
-        use_attention(self.model)
+        device = device_of(config.device)
+        self.model, self.renderer = load_policy(config.checkpoint, images, loading_device(device, config.shard))
         add_adapters(self.model, config.lora, config.seed)
-        self.sharded = shard(self.model) if config.shard else None
+        self.sharded = shard(self.model, device) if config.shard else None
         if config.loss == "kto":
             replies = read_replies(config.output) if config.unpaired else of_pairs_apart(read_pairs(config.output))
             self.training = of_replies([one for one in replies if not held_back(one)])

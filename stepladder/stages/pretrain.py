@@ -86,7 +86,7 @@ def _train(rank: int, world: int, config: PretrainConfig, show: bool) -> None:
     run = _open_run(config) if rank == 0 else None
     learner = build_pretrain_learner(config, Share(rank, world))
     done = learner.load(config.output / "weights.pt")
-    learner.sharded = shard(learner.model) if config.shard else None
+    learner.sharded = shard(learner.model, device_of(config.device)) if config.shard else None
     for name, phase in config.phases():
         if name in done:
             if isinstance(phase, LengtheningPhase):

@@ -34,7 +34,7 @@ from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.local_policy import load_policy
 from stepladder.stages.pretrain_config import LengtheningPhase, PhaseName, PretrainConfig, PretrainPhase
 from stepladder.stages.sft_setup import known_words, lessons, new_model, new_tokenizer, screen_patches, thought_corpus
-from stepladder.train.devices import device_of
+from stepladder.train.devices import device_of, loading_device
 from stepladder.train.document_mixture import DocumentMixture
 from stepladder.train.documents import document_samples, token_count
 from stepladder.train.mixtures import Share
@@ -113,7 +113,7 @@ def build_pretrain_learner(config: PretrainConfig, share: Share) -> PretrainLear
     except ValueError as error:
         raise ConfigError(f"checkpoint: {error}") from error
     device = device_of(config.device)
-    model, contrast = model.to(device), None if contrast is None else contrast.to(device)
+    model, contrast = model.to(loading_device(device, config.shard)), None if contrast is None else contrast.to(device)
     return PretrainLearner(model.train(), renderer, corpora, held_out, contrast, rope, share)
 
 

@@ -10,16 +10,27 @@ import torch
 from torch import Tensor
 
 from stepladder.images import ImageStore
+from stepladder.models.half_linear import halve_linear_weights
 from stepladder.models.lora import add_adapters
 from stepladder.policies.engine import Engine
 from stepladder.policies.local import LocalPolicy
-from stepladder.stages.local_policy import kept_prompts, load_policy
+from stepladder.stages.local_policy import load_policy
 from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.rollout_process import Missing, Pictures, SharedDirectory
+from stepladder.train.precision import bfloat16_is_fast
 from stepladder.types import Completion, ImageRef, Message, Prompt, Sampling
 
 #: Encoded pictures that a replica keeps in memory, where it shares no directory.
 _KEPT = 4096
+
+
+def own_engine(config: RlConfig, images: ImageStore, device: torch.device, autocast: bool) -> Engine:
+    """An engine on `device` with weights of its own, those of the run's checkpoint. Raises ConfigError where that is none."""
+    model, renderer = load_policy(config.checkpoint, images, device)
+    add_adapters(model, config.lora, config.seed)
+    if autocast:
+        halve_linear_weights(model)
+    return Engine(model, renderer, autocast=autocast, **config.engine.options(config.environments))
 
 
 class Replica:
@@ -27,12 +38,13 @@ class Replica:
 
     def __init__(self, config: RlConfig, shared: SharedDirectory | None) -> None:
         torch.set_num_threads(max(1, int(config.ray.replica_cpus)))
+        if config.ray.replica_gpus and not torch.cuda.is_available():
+            raise RuntimeError(f"ray.replica_gpus is {config.ray.replica_gpus:g}, and PyTorch finds no GPU where this replica is")
         sees = shared is not None and shared.is_here()
         self._images = ImageStore(config.output / "images" if sees else None)
-        device = torch.device("cuda" if config.ray.replica_gpus and torch.cuda.is_available() else "cpu")
-        model, renderer = load_policy(config.checkpoint, self._images, device)
-        add_adapters(model, config.lora, config.seed)
-        self._engine = Engine(model, renderer, autocast=config.bf16, **kept_prompts(config.environments))
+        device = torch.device("cuda" if config.ray.replica_gpus else "cpu")
+        # The trainer may be on a GPU, and this processor without bfloat16.
+        self._engine = own_engine(config, self._images, device, config.bf16 and bfloat16_is_fast())
         self._policy = LocalPolicy(self._engine, "student")
         self._in_progress = config.asynchronous.in_progress
         self._received: OrderedDict[str, ImageRef] = OrderedDict()

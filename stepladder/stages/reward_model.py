@@ -34,7 +34,6 @@ from stepladder.compare.forks import find_pairs
 from stepladder.compare.ranked import Answer, RankedPair, of_outcomes, of_policies, of_preferences
 from stepladder.config import ConfigError
 from stepladder.images import ImageStore
-from stepladder.models.attention import use_attention
 from stepladder.models.checkpoint import save_checkpoint
 from stepladder.models.forward import banned_ids
 from stepladder.models.reward_head import RewardHead, RewardKind, Scale
@@ -200,7 +199,6 @@ class RewardLearner:
     def __init__(self, rank: int, world: int, config: RewardModelConfig) -> None:
         self.rank, self.world, self.config = rank, world, config
         self.model, self.renderer = load_policy(config.checkpoint, ImageStore(config.output / "images"))
-        use_attention(self.model)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.head = RewardHead(self.model.config.text_config.hidden_size).to(self.model.device)

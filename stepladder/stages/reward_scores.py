@@ -9,7 +9,6 @@ from typing import get_args
 
 from stepladder.config import ConfigError
 from stepladder.images import ImageStore
-from stepladder.models.attention import use_attention
 from stepladder.models.renderer import Renderer
 from stepladder.models.reward_head import FILE, RewardHead
 from stepladder.rewards.model import MODEL_TERM
@@ -48,7 +47,6 @@ def load_reward_model(directory: Path, images: ImageStore, autocast: bool = Fals
     except FileNotFoundError as error:
         raise ConfigError(str(error)) from error
     model, renderer = load_policy(directory, images)
-    use_attention(model)
     return RewardModel(model, renderer, head, kind, scale, References.load(directory), autocast, chunk)
 
 

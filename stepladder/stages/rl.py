@@ -49,6 +49,7 @@ MAY_CHANGE = (
         "save_every",
         "rollback",
         "environments",
+        "engine",
         "pool",
         "max_seconds",
         "track",

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from stepladder.images import ImageStore
 from stepladder.judges.judge import Judge
-from stepladder.models.lora import add_adapters
 from stepladder.plugins import load
 from stepladder.policies.engine import Engine
 from stepladder.policies.served_engine import ServedEngine
@@ -34,7 +33,7 @@ from stepladder.rollout.asynchronous import Rollouts
 from stepladder.rollout.group import EpisodeJob, group_jobs
 from stepladder.rollout.ledger import Ledger
 from stepladder.seeds import train_seeds
-from stepladder.stages.local_policy import kept_prompts, load_policy
+from stepladder.stages.replica import own_engine
 from stepladder.stages.rl_in_process import InProcess, Placement
 from stepladder.stages.rl_loop import RankLoop
 from stepladder.store import Summary
@@ -57,6 +56,8 @@ class AsynchronousLoop(RankLoop):
     def _open_players(self, images: ImageStore, judge: Judge | None) -> None:
         self._placement: Placement | None = None
         self._rollouts: Rollouts | None = None
+        #: Seconds that it took to give whoever samples the last update's weights.
+        self._refreshing = 0.0
         self._thread = ThreadPoolExecutor(1, "stepladder-trainer", use, (self.learner.device,))
         if self.rank == 0:
             self._placement = self._elsewhere() if self.config.ray.on else self._in_process(images, judge)
@@ -71,10 +72,7 @@ class AsynchronousLoop(RankLoop):
 
     def _own_engine(self, images: ImageStore) -> Engine:
         """An engine here with weights of its own."""
-        config = self.config
-        model, renderer = load_policy(config.checkpoint, images, self.learner.device)
-        add_adapters(model, config.lora, config.seed)
-        return Engine(model, renderer, autocast=config.bf16, **kept_prompts(config.environments))
+        return own_engine(self.config, images, self.learner.device, self.config.bf16)
 
     def _elsewhere(self) -> Placement:
         placement: Placement = load("ray", PLACEMENTS, "placement")(self.config)
@@ -119,7 +117,8 @@ class AsynchronousLoop(RankLoop):
         if self._rollouts is not None and self._placement is not None and self.run is not None:
             seconds = time.monotonic() - began
             told = self._rollouts.figures() | await self._placement.figures()
-            told["trainer_use"] = figures["learn_seconds"] / max(1e-9, seconds)
+            told["refresh_seconds"] = self._refreshing
+            told["trainer_use"] = max(0.0, figures["learn_seconds"] - self._refreshing) / max(1e-9, seconds)
             told["samples_per_second"] = figures["episodes"] / max(1e-9, seconds)
             self.run.log(self.standing.update + 1, "rollouts", **told)
         return figures
@@ -143,10 +142,12 @@ class AsynchronousLoop(RankLoop):
         return await asyncio.get_running_loop().run_in_executor(self._thread, self.states.learned)
 
     async def _refresh(self, version: int) -> None:
+        began = time.monotonic()
         weights = await self._learned()
         if self._placement is not None and self._rollouts is not None:
             await self._placement.refresh(weights, version)
             self._rollouts.version = version
+        self._refreshing = time.monotonic() - began
 
     async def _counts(self) -> Counter[str]:
         return Counter() if self._placement is None else await self._placement.counts()

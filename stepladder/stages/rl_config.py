@@ -24,6 +24,7 @@ from stepladder.rollout.policy_aware import PolicyAware
 from stepladder.rollout.pool import PoolSettings
 from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.stages.judging import check_judge
+from stepladder.stages.local_policy import EngineSettings
 from stepladder.stages.policies import ApiOptions
 from stepladder.stages.reward_scores import RewardModelSettings
 from stepladder.train.devices import AUTOMATIC, check_device
@@ -65,9 +66,10 @@ class RlConfig:
     cannot tell apart. After `patience` evaluations without a better one (0: never) the run ends. It also ends after
     `max_seconds` of running time, so that what it comes to then depends on the machine. `track` names trackers of the
     measurements (`stepladder.tracking`). With `asynchronous.on` episodes are played while it learns, `environments` at a time in
-    each process that plays; `ray` says which processes these are, and `served` a server that samples in the place of an engine
-    here. `alarms` says what is watched for while it trains; nothing that is learned depends on it. An update whose gradient is
-    not finite is left out; after `rollback` in a row (0: never) the weights are those of the last saved state again."""
+    each process that plays; `ray` says which processes these are, `engine` bounds the memory of what samples, and `served` is a
+    server that samples in its place. `alarms` says what is watched for while it trains; nothing that is learned depends on it. An
+    update whose gradient is not finite is left out; after `rollback` in a row (0: never) the weights are those of the last saved
+    state again."""
 
     checkpoint: Path = Path("runs/demo/sft/checkpoint")
     tasks: str = "miniwob@demo"
@@ -122,6 +124,7 @@ class RlConfig:
     max_seconds: float | None = None
     asynchronous: AsynchronousSettings = field(default_factory=AsynchronousSettings)
     ray: RaySettings = field(default_factory=RaySettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
     served: ServedEngineSettings = field(default_factory=ServedEngineSettings)
     track: tuple[str, ...] = ()
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
@@ -169,6 +172,7 @@ class RlConfig:
         self.alarms.check()
         self.asynchronous.check()
         self.ray.check()
+        self.engine.check()
         if self.ray.on and not self.asynchronous.on:
             raise ConfigError("ray.address: episodes that are played elsewhere are asynchronous ones; set asynchronous.on=true too")
         if self.served.url:

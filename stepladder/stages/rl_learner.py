@@ -20,7 +20,6 @@ from stepladder.algos.whitening import whitened
 from stepladder.config import ConfigError
 from stepladder.images import ImageStore
 from stepladder.interfaces import Agent
-from stepladder.models.attention import use_attention
 from stepladder.models.forward import banned_ids
 from stepladder.models.heads import ValueHead, own_trunk
 from stepladder.models.lora import add_adapters
@@ -33,7 +32,7 @@ from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.rl_stability import Stability
 from stepladder.stages.rl_teacher import Lesson, SelfTeacher, teacher_scorer
 from stepladder.train.batch import collate
-from stepladder.train.devices import device_of
+from stepladder.train.devices import device_of, loading_device
 from stepladder.train.optimizer import Schedule
 from stepladder.train.sample import Sample, from_step, merge_turns, share_prompts
 from stepladder.train.scoring import Scorer
@@ -57,10 +56,9 @@ class Learner:
     def __init__(self, config: RlConfig, agent: Agent, images: ImageStore) -> None:
         self.config, self.agent = config, agent
         self.device = device_of(config.device)
-        self.model, self.renderer = load_policy(config.checkpoint, images, self.device)
-        use_attention(self.model)
+        self.model, self.renderer = load_policy(config.checkpoint, images, loading_device(self.device, config.shard))
         add_adapters(self.model, config.lora, config.seed)
-        self.sharded = shard(self.model) if config.shard else None
+        self.sharded = shard(self.model, self.device) if config.shard else None
         self.algorithm = config.algo
         banned = banned_ids(self.model, self.renderer)
         self.reward = WeightedReward(config.rewards, config.reward_options) if config.rewards else None

@@ -37,7 +37,6 @@ from stepladder.run import Run
 from stepladder.seeds import train_seeds, validation_seeds
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.episode_player import EpisodePlayer
-from stepladder.stages.local_policy import kept_prompts
 from stepladder.stages.player import Player
 from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.rl_domains import domain_figures
@@ -106,9 +105,8 @@ class RankLoop:
 
     def _open_players(self, images: ImageStore, judge: Judge | None) -> None:
         """Whoever plays: the model that learns, in an engine that shares its weights."""
-        self.engine = Engine(
-            self.learner.model, self.learner.renderer, autocast=self.config.bf16, **kept_prompts(self.config.environments)
-        )
+        options = self.config.engine.options(self.config.environments)
+        self.engine = Engine(self.learner.model, self.learner.renderer, autocast=self.config.bf16, **options)
         self.player = Player(self._episodes(self.engine, images, judge), self.store, self.sampling)
 
     def _episodes(self, engine: Engine | ServedEngine, images: ImageStore, judge: Judge | None) -> EpisodePlayer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections import Counter
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from stepladder.distributed.cluster import Cluster
 from stepladder.distributed.remote import Lost
-from stepladder.distributed.supervised import Supervised
+from stepladder.distributed.supervised import Supervised, one_ready
 from stepladder.images import ImageStore
 from stepladder.rollout.asynchronous import WorkerLost
 from stepladder.rollout.group import EpisodeJob
@@ -27,8 +28,10 @@ from stepladder.stages.replica import Replica
 from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.rl_in_process import EngineUse
 from stepladder.stages.rollout_process import Playing, RolloutProcess, SharedDirectory
+from stepladder.train.devices import device_of, gpus_left
 from stepladder.types import Sampling, Trajectory
 
+_logger = logging.getLogger(__name__)
 #: Which process of which machine is what, while the run is at work.
 PROCESSES = "processes.json"
 
@@ -50,7 +53,10 @@ class RayPlacement:
         settings, config = self.config.ray, _travelling(self.config)
         replica = {"CPU": settings.replica_cpus, "GPU": settings.replica_gpus}
         bundles = [*([replica] * settings.replicas), *([{"CPU": settings.worker_cpus}] * settings.workers)]
-        self._cluster = cluster = await asyncio.to_thread(Cluster, settings, bundles)
+        if not settings.replica_gpus and device_of(config.device, config.ranks).type == "cuda":
+            _logger.warning("the trainer computes on a GPU and replicas on processors; ray.replica_gpus=1 gives each of them a GPU")
+        gpus = gpus_left(config.device, config.ranks)
+        self._cluster = cluster = await asyncio.to_thread(Cluster, settings, bundles, gpus)
         shared = _mark(self.config.output) if settings.share_files else None
         for number in range(settings.replicas):
             born = partial(self._replica_born, number)
@@ -60,12 +66,17 @@ class RayPlacement:
             place, name = settings.replicas + number, f"worker {number}"
             born = partial(self._worker_born, number)
             worker.part = await cluster.place(name, place, RolloutProcess, playing, number, Lost, shared, born=born)
+        await one_ready(self._replicas)
 
     async def refresh(self, weights: Mapping[str, Tensor], version: int) -> None:
-        """Each replica goes on with the new weights as soon as it has them; one that is lost gets them when it is back."""
+        """Each replica goes on with the new weights as soon as it has them; one that is lost gets them when it is back. Raises
+        why when all of them are done without."""
         plain = {name: value.detach().cpu() for name, value in weights.items()}
         self._weights = await asyncio.to_thread(ray.put, plain), version
         await asyncio.gather(*(self._tell(replica) for replica in self._replicas))
+        failures = [replica.failure for replica in self._replicas]
+        if failures[0] is not None and all(failures):
+            raise failures[0]
 
     async def figures(self) -> dict[str, float]:
         """What `EngineUse` gives of all replicas, and the processes that were lost so far."""

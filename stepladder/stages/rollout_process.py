@@ -158,7 +158,7 @@ class RolloutProcess:
 
     async def play(self, job: EpisodeJob, sampling: Sampling, kept: bool) -> tuple[Trajectory, Pictures]:
         """One attempt at an episode, and those of its pictures that whoever asks may not have."""
-        _REPLICA.set(zlib.crc32(job.group.encode()))
+        _REPLICA.set(turn_of(job.group))
         trajectory = await self._player.episode(job, sampling, kept)
         if self._known_there is None or not kept:
             return trajectory, {}
@@ -178,6 +178,13 @@ class RolloutProcess:
         """Close the environments."""
         await self._player.close()
         self._open.close()
+
+
+def turn_of(group: str) -> int:
+    """Which replica a group asks, counted on and on: groups take turns, so that replicas have alike many, and the members of one
+    ask the same, which has read their prompt."""
+    number = group.partition(".")[0]
+    return int(number) if number.isdecimal() else zlib.crc32(group.encode())
 
 
 def screens_of(trajectory: Trajectory) -> Iterator[ImageRef]:

@@ -19,11 +19,13 @@ from rich.console import Console
 from stepladder.addresses import is_loopback
 from stepladder.config import ConfigError, to_dict
 from stepladder.images import ImageStore
+from stepladder.models.half_linear import halve_linear_weights
 from stepladder.policies.chat_server import ChatSettings, make_chat_app
 from stepladder.policies.engine import Engine
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.listening import listen, serve
 from stepladder.stages.local_policy import load_policy
+from stepladder.train.devices import AUTOMATIC, check_device, device_of
 
 #: The environment variable that may hold the token.
 TOKEN = "STEPLADDER_MODEL_TOKEN"
@@ -35,7 +37,8 @@ class ServeModelConfig:
 
     `token` None takes that of the environment variable STEPLADDER_MODEL_TOKEN, or makes one; "none" wants none, which is refused
     for addresses that other machines reach. `context` bounds prompt and reply together, in tokens (None: what the model allows),
-    `max_batch` replies are written at once, and of more than `capacity` requests the rest is told to come back later.
+    `max_batch` replies are written at once, and of more than `capacity` requests the rest is told to come back later. `device` is
+    that of `train.devices`, and with `bf16` it computes in bfloat16, in half of the memory.
     """
 
     checkpoint: Path = Path()
@@ -46,9 +49,12 @@ class ServeModelConfig:
     context: int | None = None
     max_batch: int = 64
     capacity: int = 256
+    device: str = AUTOMATIC
+    bf16: bool = False
 
     def check(self) -> None:
         """Raises ConfigError for what cannot be, or should not."""
+        check_device(self.device)
         if not 0 < self.port < 65536:
             raise ConfigError(f"port is {self.port}; it must be 1 to 65535")
         for name in ("context", "max_batch", "capacity"):
@@ -68,10 +74,12 @@ def main(config: ServeModelConfig) -> None:
     config.check()
     sockets = listen(config.host, config.port)
     images = ImageStore()
-    model, renderer = load_policy(config.checkpoint, images)
+    model, renderer = load_policy(config.checkpoint, images, device_of(config.device))
+    if config.bf16:
+        halve_linear_weights(model)
     token = None if config.token == "none" else config.token or os.environ.get(TOKEN) or secrets.token_urlsafe(24)
     name = config.name or config.checkpoint.resolve().name
-    engine = Engine(model, renderer, max_batch=config.max_batch, context=config.context)
+    engine = Engine(model, renderer, max_batch=config.max_batch, context=config.context, autocast=config.bf16)
     console = Console(stderr=True)
     console.print(f"{name} at http://{config.host}:{config.port}/v1, {engine.context} tokens of context", highlight=False)
     console.print(f"token: {token}" if token else "[bold]without a token: whoever reaches this address can use the model[/bold]")

@@ -256,7 +256,7 @@ def _train(rank: int, world: int, config: SftConfig, show: bool) -> None:
     if rank == 0 and config.checkpoint is None and not (config.output / "untrained").exists():
         _export(learner, config, "untrained")
     done = learner.load(config.output / "weights.pt")
-    learner.sharded = shard(learner.model) if config.shard else None
+    learner.sharded = shard(learner.model, device_of(config.device)) if config.shard else None
     for name in TRAINED_PARTS:
         phase: PhaseConfig = getattr(config, name)
         if phase.steps == 0 or name in done:

@@ -33,7 +33,7 @@ from stepladder.models.small import SmallModel, build_model, whiten_patches
 from stepladder.models.tokenizer import build_tokenizer
 from stepladder.models.vision import use_batched_vision
 from stepladder.store import TrajectoryStore
-from stepladder.train.devices import device_of
+from stepladder.train.devices import device_of, loading_device
 from stepladder.train.mixtures import ActingMixture, CopyingMixture, Kit, LookingMixture, Mixture, Share
 from stepladder.train.shard import Pass, gathered
 from stepladder.train.trainer import save_state
@@ -176,7 +176,8 @@ def build_learner(config: SftConfig, share: Share) -> Learner:
         ignore_above=config.ignore_above,
     )
     device = device_of(config.device)
-    return Learner(model.to(device).train(), head.to(device), renderer, kit, demonstrations, screens, visited)
+    model = model.to(loading_device(device, config.shard))
+    return Learner(model.train(), head.to(device), renderer, kit, demonstrations, screens, visited)
 
 
 def known_words(demonstrations: Demonstrations) -> list[str]:

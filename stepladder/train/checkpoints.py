@@ -23,12 +23,17 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.optim import Optimizer
 
+from stepladder.errors import UserError
 from stepladder.train.parallel import agreed
 
 _logger = logging.getLogger(__name__)
 _REST = "rest.pt"
 #: By the names of parameters: how they are divided among optimizers and their groups depends on the number of ranks.
 _OPTIONS = StateDictOptions(flatten_optimizer_state_dict=True, strict=True)
+
+
+class StateNotWritten(UserError):
+    """A state that could not be written, because the disk is full for instance; the message says which, where and why."""
 
 
 class Checkpoints:
@@ -46,16 +51,19 @@ class Checkpoints:
 
     def save(self, update: int, rest: Mapping[str, Any], keeps: int | None = None) -> Path:
         """Begin to write the state after `update`, with `rest` from rank 0; all ranks must call it. It is copied before this comes
-        back, and written in the background, one at a time: the one before is waited for, and what went wrong with it is raised
-        here. `keeps` is the update of one more that is to stay, such as the best."""
+        back, and written in the background, one at a time: the one before is waited for, and StateNotWritten is raised here where
+        it was not. `keeps` is the update of one more that is to stay, such as the best."""
         self.finish()
         final = self.directory / f"update-{update:08d}"
         partial = self.directory / f"{final.name}.partial"
         if self._first:
             for begun in self.directory.glob("update-*.partial"):
                 shutil.rmtree(begun)
-            partial.mkdir(parents=True)
-            torch.save(dict(rest), partial / _REST)
+            try:
+                partial.mkdir(parents=True)
+                torch.save(dict(rest), partial / _REST)
+            except (OSError, RuntimeError) as error:  # PyTorch's writer says RuntimeError
+                raise self._not_written(partial, error) from error
         agreed(None)
         state = self._state()
         written = state_dict_saver.async_save(state, checkpoint_id=partial, process_group=self._group)
@@ -69,7 +77,7 @@ class Checkpoints:
                     self._publish(partial, final, keeps)
                 finished.set_result(None)
             except (Exception, CheckpointException) as error:
-                finished.set_exception(error)
+                finished.set_exception(self._not_written(partial, error))
 
         written.add_done_callback(publish)
         return final
@@ -90,11 +98,22 @@ class Checkpoints:
             wait([self._writing], seconds)
 
     def finish(self) -> None:
-        """Wait for what is being written. All ranks must call it. Raises what went wrong."""
+        """Wait for what is being written. All ranks must call it. Raises StateNotWritten."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
             agreed(None)  # rank 0 has given it its name
+
+    def _not_written(self, partial: Path, error: BaseException) -> StateNotWritten:
+        """Room is made: what was begun is of no use."""
+        if self._first:
+            shutil.rmtree(partial, ignore_errors=True)
+        lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+        reason = lines[-1] if lines else repr(error)
+        return StateNotWritten(
+            f"{partial.with_suffix('')} could not be written ({reason}); states before it are whole. Put that right, such as by "
+            "making room, and the same command goes on"
+        )
 
     def _publish(self, partial: Path, final: Path, keeps: int | None) -> None:
         if final.exists():  # of the same update: it stays until the new one has its name

@@ -50,6 +50,22 @@ def device_of(device: str, ranks: int = 1) -> torch.device:
     return torch.device("cuda", own)
 
 
+def gpus_left(device: str, ranks: int = 1) -> list[str]:
+    """The GPUs of this machine that its ranks do not compute on, as CUDA_VISIBLE_DEVICES names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [str(number) for number in range(torch.cuda.device_count())] if visible is None else visible.split(",")
+    if _kind(device, ranks) == "cpu":
+        return [name for name in names if name]
+    _, _, number = device.partition(":")
+    taken = {int(number)} if number else set(range(ranks_here(ranks)))
+    return [name for place, name in enumerate(names) if name and place not in taken]
+
+
+def loading_device(device: torch.device, sharded: bool) -> torch.device:
+    """Where a model is put before it is divided among ranks, if it is: it may be too large for any of their devices."""
+    return torch.device("cpu") if sharded else device
+
+
 def use(device: torch.device) -> None:
     """Make it the one that libraries take which ask for none, in this thread."""
     if device.type == "cuda":

@@ -34,15 +34,19 @@ class Pass(nn.Module):
         return compute()
 
 
-def shard(model: Qwen3VLForConditionalGeneration, compute_dtype: torch.dtype | None = None) -> Pass:
+def shard(
+    model: Qwen3VLForConditionalGeneration, device: torch.device | None = None, compute_dtype: torch.dtype | None = None
+) -> Pass:
     """Divide the model's weights among the ranks, in place, and give what every forward pass has to go through.
 
-    Gathered weights are cast to `compute_dtype` (None: as they are). Raises RuntimeError without a process group.
+    Each part is put on `device` (None: where the model is), one layer after the other, so that a model in main memory need not fit
+    on it whole. Gathered weights are cast to `compute_dtype` (None: as they are). Raises RuntimeError without a process group.
     """
     if not dist.is_initialized():
         raise RuntimeError("weights are divided among ranks, and there is no process group")
-    use(model.device)  # where the parts are put
-    mesh = init_device_mesh(model.device.type, (dist.get_world_size(),))
+    device = device or model.device
+    use(device)  # where the parts are put
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     options: dict[str, Any] = {"mesh": mesh, "mp_policy": MixedPrecisionPolicy(param_dtype=compute_dtype)}
     text, whole = model.model.language_model, Pass(model)
     for layer in text.layers:
@@ -50,6 +54,7 @@ def shard(model: Qwen3VLForConditionalGeneration, compute_dtype: torch.dtype | N
     fully_shard([text.embed_tokens, model.lm_head], reshard_after_forward=False, **options)
     own = {id(parameter) for parameter in model.parameters() if isinstance(parameter, DTensor)}
     fully_shard(whole, ignored_params={p for p in whole.parameters() if id(p) not in own}, **options)
+    model.to(device)  # what is not divided
     for module in whole.modules():
         if isinstance(module, FSDPModule):
             module.set_force_sum_reduction_for_comms(True)  # gloo knows no other
