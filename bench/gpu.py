@@ -47,9 +47,10 @@ from contestants.gpu_model import SHAPES, Learns, Shape, Work, build, operations
 from stepladder.algos.grpo import Grpo
 from stepladder.models.forward import banned_ids
 from stepladder.train.batch import collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.sample import Sample
-from stepladder.train.trainer import LossWeights, MicroBatch, Trainer
+from stepladder.train.trainer import LossWeights, Trainer
 from stepladder.types import Prompt
 
 PARTS = ("generate", "sft", "rl")

@@ -21,9 +21,10 @@ from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.train.batch import collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.sample import from_reply
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 from stepladder.types import Action, Message, Observation, Step, Task
 
 COLORS, LETTERS = ("red", "blue", "green", "grey"), "abcdefgh"

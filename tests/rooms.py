@@ -25,9 +25,10 @@ from stepladder.models.tokenizer import build_tokenizer
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.rl_teacher import with_told
 from stepladder.train.batch import collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.sample import Sample, from_reply
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 from stepladder.types import Action, Message, Observation, Step, Task, Trajectory
 
 ROOMS, DOORS, DECISIVE = 12, "abcd", 3

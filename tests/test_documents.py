@@ -28,12 +28,13 @@ from stepladder.train.batch import Batch, collate
 from stepladder.train.contrastive import ContrastiveTrainer
 from stepladder.train.document_mixture import DocumentMixture
 from stepladder.train.documents import caption_sample, chosen_windows, document_samples, token_count
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.mixtures import Share
 from stepladder.train.optimizer import Schedule as RateSchedule
 from stepladder.train.perplexity import perplexities, perplexity
 from stepladder.train.sample import Sample
 from stepladder.train.scoring import Scorer, predicting_states
-from stepladder.train.trainer import LossWeights, MicroBatch
+from stepladder.train.trainer import LossWeights
 
 IMAGES = ImageStore()
 RENDERER = renderer(IMAGES)

@@ -29,10 +29,11 @@ from stepladder.policies.engine import Engine
 from stepladder.stages.agent_options import AgentOptions
 from stepladder.stages.policies import check_policy, open_policy, read_policy, weights_digest
 from stepladder.train.batch import collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.sample import from_reply
 from stepladder.train.scoring import Scorer
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 from stepladder.types import Completion, Message, Prompt, Sampling
 
 # ---------------------------------------------------------------- the distribution

@@ -15,9 +15,10 @@ from stepladder.config import ConfigError
 from stepladder.models.checkpoint import load_checkpoint, save_checkpoint
 from stepladder.models.lora import LoraSettings, add_adapters, has_adapters, is_adapter, learned_state, load_learned, merged_state
 from stepladder.train.documents import document_samples
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.mixtures import collate
 from stepladder.train.optimizer import OptimizerConfig, Schedule
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 
 RENDERER = renderer()
 SETTINGS = LoraSettings(rank=4, alpha=8.0)

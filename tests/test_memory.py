@@ -24,8 +24,9 @@ from stepladder.stages.memory_check import FirstUpdate, Plan, Savings, cheaper, 
 from stepladder.train.batch import collate
 from stepladder.train.documents import document_samples
 from stepladder.train.memory import Parameters, Setting, Shape, estimate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 
 #: The published configuration of Qwen3-VL-8B-Instruct, as far as sizes go.
 EIGHT = Qwen3VLConfig(

@@ -23,10 +23,11 @@ from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
 from stepladder.stages.sft import SftConfig, main
 from stepladder.train.batch import collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.one_token import OneTokenRollout, drawn_shares, one_token_losses, reply_uniforms
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.sample import Sample, from_reply, share_prefix
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 from stepladder.types import Message
 
 SETTINGS = st.builds(

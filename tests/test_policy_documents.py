@@ -37,9 +37,10 @@ from stepladder.stages.rl_config import RlConfig
 from stepladder.stages.tell import TellConfig
 from stepladder.store import TrajectoryStore
 from stepladder.train.batch import collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.sample import from_step
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 from stepladder.types import Action, Completion, Limits, Observation, Prompt, Sampling, Step, Task, Trajectory
 
 TEXT = """\

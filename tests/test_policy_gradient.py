@@ -26,11 +26,12 @@ from stepladder.models.forward import banned_ids, hidden_states
 from stepladder.models.heads import ValueHead, own_trunk
 from stepladder.models.vision import encode_images
 from stepladder.train.batch import Batch, collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.parallel import run_ranks
 from stepladder.train.sample import Sample, from_reply, merge_turns, share_prompts
 from stepladder.train.scoring import Scorer
-from stepladder.train.trainer import LossWeights, MicroBatch, Trainer
+from stepladder.train.trainer import LossWeights, Trainer
 from stepladder.types import FloatArray, IntArray, Message, Task, Trajectory
 
 IMAGES = ImageStore()

@@ -26,10 +26,11 @@ from stepladder.models.renderer import Renderer
 from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
 from stepladder.train.batch import collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.sample import Sample, from_reply, share_prompts
 from stepladder.train.scoring import Scorer
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 from stepladder.types import Action, Completion, Message, Observation, Step, Task, Trajectory
 
 TASK = Task("t", "", "test")

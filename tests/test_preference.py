@@ -17,10 +17,11 @@ from stepladder.algos.preference import dpo_loss, reply_advantages
 from stepladder.images import ImageStore
 from stepladder.models.forward import banned_ids
 from stepladder.train.batch import collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.sample import Sample, from_reply, share_prompts
 from stepladder.train.scoring import predicting_states
-from stepladder.train.trainer import LossWeights, MicroBatch, Trainer
+from stepladder.train.trainer import LossWeights, Trainer
 from stepladder.types import IntArray, Message
 
 IMAGES = ImageStore()

@@ -42,10 +42,11 @@ from stepladder.stages.reward_scores import GroupScorer, RewardModelSettings, lo
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks
 from stepladder.train.batch import Batch, collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.reward_model import References, prompt_key
 from stepladder.train.reward_sample import answer_sample, side_by_side
-from stepladder.train.trainer import LossWeights, MicroBatch, Trainer
+from stepladder.train.trainer import LossWeights, Trainer
 from stepladder.types import Completion, Message, Prompt, Trajectory
 
 TASKS = "env:test_rl:Sides"

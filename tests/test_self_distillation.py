@@ -22,10 +22,11 @@ from stepladder.images import ImageStore
 from stepladder.models.forward import banned_ids, token_logits
 from stepladder.stages.rl_teacher import Lesson, SelfTeacher, follow, teacher_scorer, with_told
 from stepladder.train.batch import collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.sample import Sample, from_reply, merge_turns, share_prompts, taught
 from stepladder.train.scoring import Scorer, predicting_states
-from stepladder.train.trainer import LossWeights, MicroBatch, Trainer
+from stepladder.train.trainer import LossWeights, Trainer
 from stepladder.types import Completion, Message, Observation, Step
 
 IMAGES = ImageStore()

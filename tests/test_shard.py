@@ -20,10 +20,11 @@ from stepladder.models.lora import LoraSettings, add_adapters
 from stepladder.train.batch import collate
 from stepladder.train.checkpoints import Checkpoints, StateNotWritten
 from stepladder.train.documents import document_samples
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.parallel import run_ranks
 from stepladder.train.shard import clip_norm, is_sharded, shard, squared_norm, whole_tensor
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 
 RENDERER = renderer()
 UPDATES = 20

@@ -27,11 +27,12 @@ from stepladder.models.renderer import Renderer
 from stepladder.models.small import SmallModel, build_model
 from stepladder.models.tokenizer import build_tokenizer
 from stepladder.train.batch import collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.sample import Sample, from_reply, share_prompts
 from stepladder.train.scoring import Scorer
 from stepladder.train.self_judging import item_sample, judging_samples, likelier_verdicts
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 from stepladder.types import Completion, Group, ImageRef, Message, Observation, Prompt, Step, Task, Trajectory
 
 TASK = Task("t", 'say "hello"', "test")

@@ -15,12 +15,16 @@ from stepladder.agents.qwen_vl import QwenVLAgent
 from stepladder.images import ImageStore
 from stepladder.models.attention import use_attention, watch
 from stepladder.models.heads import LETTERS, PerceptionHead, letter_targets
+from stepladder.train import batch as batch_module
+from stepladder.train import mixtures
 from stepladder.train.batch import collate, pack
+from stepladder.train.micro_batch import MicroBatch
+from stepladder.train.mixtures import _chunks
 from stepladder.train.optimizer import OptimizerConfig, Schedule, build_optimizers
 from stepladder.train.pointing import pointing_loss
 from stepladder.train.sample import Sample, from_step, share_prefix
 from stepladder.train.scoring import predicting_states
-from stepladder.train.trainer import LossWeights, MicroBatch, Trainer
+from stepladder.train.trainer import LossWeights, Trainer
 from stepladder.train.visual import join_targets, visual_targets
 from stepladder.types import Action, Observation, Region, Step, Task
 
@@ -156,6 +160,36 @@ def test_one_picture_is_encoded_once() -> None:
     assert set(batch.images) == set(PICTURES)
     assert batch.visual_index is not None
     assert len(batch.visual_index) == int(batch.image_mask.sum())
+
+
+@pytest.mark.parametrize("limit", ["MOST_PREPARED", "LARGEST_PREPARED"])
+def test_pictures_that_are_many_or_large_are_prepared_when_they_are_needed(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their pixels are those that would have been kept, and so is what is learned."""
+
+    def learned() -> dict[str, torch.Tensor]:
+        trained = Trainer(model_for(RENDERER), None, Schedule(10, warmup=1), autocast=False)
+        batches = [collate(samples, RENDERER, 400) for samples in (SAMPLES, SAMPLES[:2], SAMPLES[2:])]
+        kept.append(batches[0].pixel_values)
+        trained.step([MicroBatch(batch) for batch in batches])
+        return trained.model.state_dict()
+
+    kept: list[torch.Tensor | None] = []
+    before = learned()
+    sizes = [one.width * one.height for one in PICTURES]
+    monkeypatch.setattr(batch_module, limit, (sum(sizes) if limit == "MOST_PREPARED" else max(sizes)) - 1)
+    after = learned()
+    assert kept[0] is not None
+    assert kept[1] is None
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+
+
+def test_held_out_samples_are_judged_in_passes_of_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [len(chunk) for chunk in _chunks(SAMPLES * 20)] == [32, 32, 16]
+    monkeypatch.setattr(mixtures, "MOST_JUDGED", 2 * len(SAMPLES[0]) + 1)
+    found = _chunks([SAMPLES[0]] * 5)
+    assert [len(chunk) for chunk in found] == [2, 2, 1]
+    monkeypatch.setattr(mixtures, "MOST_JUDGED", 1)
+    assert [len(chunk) for chunk in _chunks(SAMPLES)] == [1, 1, 1, 1]
 
 
 def test_shared_prefix_keeps_every_trained_token_and_its_predecessor() -> None:

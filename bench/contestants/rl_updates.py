@@ -15,9 +15,10 @@ from stepladder.images import ImageStore
 from stepladder.models.attention import use_attention
 from stepladder.models.renderer import Renderer
 from stepladder.train.batch import Batch, collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.sample import Sample, from_reply, share_prefix, share_prompts
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 from stepladder.types import Completion, Observation, Step, Task, Trajectory
 
 #: Tokens in a packed row, as the stages `rl` and `sft` have them.

@@ -17,9 +17,10 @@ from transformers import AutoConfig, Qwen3VLConfig, Qwen3VLForConditionalGenerat
 from stepladder.config import ConfigError
 from stepladder.models.lora import LoraSettings, add_adapters, has_adapters, is_adapter
 from stepladder.train.memory import Estimate, Parameters, Setting, Shape, estimate, free_memory, size
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.parallel import gather, ranks_here
 from stepladder.train.precision import bfloat16_is_fast
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 
 _logger = logging.getLogger(__name__)
 #: A training that needs less than this share of what is free is not spoken of.

@@ -36,12 +36,13 @@ from stepladder.stages.preference_pairs import TooFewPairs, held_back, read_pair
 from stepladder.stages.sft_setup import HEAD_FILE
 from stepladder.train.batch import collate
 from stepladder.train.devices import device_of, loading_device
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import Schedule
 from stepladder.train.parallel import gather
 from stepladder.train.sample import Sample, from_reply, share_prompts
 from stepladder.train.scoring import Scorer
 from stepladder.train.shard import gathered, shard
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 from stepladder.types import IntArray
 
 #: Tokens in a packed row of replies.

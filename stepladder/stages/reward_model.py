@@ -53,6 +53,7 @@ from stepladder.stages.preference_pairs import (
 )
 from stepladder.stats import success_rate
 from stepladder.train.batch import collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.parallel import gather, run_ranks
 from stepladder.train.precision import bfloat16_is_fast
@@ -60,7 +61,7 @@ from stepladder.train.reward_model import References
 from stepladder.train.reward_sample import answer_sample, side_by_side
 from stepladder.train.sample import Sample
 from stepladder.train.scoring import Scorer
-from stepladder.train.trainer import LossWeights, MicroBatch, Trainer
+from stepladder.train.trainer import LossWeights, Trainer
 
 MAY_CHANGE = ("output", "save_every", "track")
 Comparison = Literal["forks", "episodes", "policies"]

@@ -33,12 +33,13 @@ from stepladder.stages.rl_stability import Stability
 from stepladder.stages.rl_teacher import Lesson, SelfTeacher, teacher_scorer
 from stepladder.train.batch import collate
 from stepladder.train.devices import device_of, loading_device
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import Schedule
 from stepladder.train.sample import Sample, from_step, merge_turns, share_prompts
 from stepladder.train.scoring import Scorer
 from stepladder.train.self_judging import judging_samples
 from stepladder.train.shard import shard
-from stepladder.train.trainer import LossWeights, MicroBatch, Trainer
+from stepladder.train.trainer import LossWeights, Trainer
 from stepladder.types import Group, Trajectory
 
 #: Tokens in a packed row of replies.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,10 @@ from stepladder.models.renderer import Renderer
 from stepladder.train.sample import ROW, TOKEN_FIELDS, Sample, joined
 from stepladder.types import FloatArray, ImageRef, IntArray
 
+#: Pixels of the pictures that a batch holds itself, all of them and the largest, 24 bytes each when they are prepared. An update
+#: from a thousand rows with screens of 1920 x 1080 would else need hundreds of gigabytes of main memory.
+MOST_PREPARED, LARGEST_PREPARED = 10_000_000, 500_000
+
 
 @dataclass
 class Batch:
@@ -32,9 +36,10 @@ class Batch:
     tokens attend to all that stand before them. For trained token n: `source` int64[N] indexes the flattened [R * S] states that
     predict it, `targets` int64[N], and `token_fields`, float32[N] each, are the fields of `sample.TOKEN_FIELDS` ("looks_at" as a
     column of the row); `reply_lengths` int64[replies] count the trained tokens of one reply after another, so that the N tokens
-    fall into replies; `teacher` float32[2, K, N] holds `Sample.teacher` (None without any); `pixel_values` and `grid` of the
-    distinct pictures, and `visual_index` int64[V] that puts their visual tokens in reading order (None: they are in reading order
-    as they are). `images` are the distinct pictures, and `order` says which of the samples given stands first, second, ...
+    fall into replies; `teacher` float32[2, K, N] holds `Sample.teacher` (None without any); `pixel_values` (see `pixels`) and
+    `grid` of the distinct pictures, and `visual_index` int64[V] that puts their visual tokens in reading order (None: they are in
+    reading order as they are). `images` are the distinct pictures, and `order` says which of the samples given stands first,
+    second, ...
     """
 
     tokens: Tensor
@@ -53,6 +58,18 @@ class Batch:
     grid: Tensor | None
     visual_index: Tensor | None
     order: tuple[int, ...]
+    prepare: Callable[[], Tensor] | None = None
+
+    def pixels(self) -> Tensor | None:
+        """float32[N, channels * time * patch * patch] of the distinct pictures, None without any. Where they are many or large they
+        are prepared anew whenever this is called."""
+        if self.pixel_values is not None or self.prepare is None:
+            return self.pixel_values
+        return self.prepare().to(self.tokens.device)
+
+    def prepared(self) -> Batch:
+        """The same with its pixels."""
+        return self if self.pixel_values is not None else dataclasses.replace(self, pixel_values=self.pixels())
 
     @functools.cached_property
     def attention(self) -> Tensor:
@@ -150,7 +167,10 @@ def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) 
             teachers.append(sample.distributions[:, :, np.cumsum(sample.turns >= 0)[trained] - 1])
             start = end
     distinct = tuple(dict.fromkeys(pictures))
-    pixel_values, grid = renderer.pixels(distinct) if distinct else (None, None)
+    prepare = functools.partial(_pixels, renderer, distinct) if distinct else None
+    patches = [renderer.grid(image) for image in distinct]
+    pixels = [height * width * renderer.patch**2 for _, height, width in patches]
+    few = sum(pixels) <= MOST_PREPARED and max(pixels, default=0) <= LARGEST_PREPARED
     return Batch(
         tokens=torch.from_numpy(tokens),
         positions=torch.from_numpy(positions),
@@ -164,11 +184,16 @@ def collate(samples: Sequence[Sample], renderer: Renderer, row_length: int = 0) 
         reply_lengths=torch.from_numpy(np.concatenate(reply_lengths)),
         teacher=None if (teacher := joined(teachers)) is None else torch.from_numpy(teacher),
         images=distinct,
-        pixel_values=pixel_values,
-        grid=grid,
+        pixel_values=prepare() if prepare is not None and few else None,
+        grid=torch.tensor(patches, dtype=torch.int64) if distinct else None,
         visual_index=_reading_order(pictures, distinct, renderer) if len(distinct) != len(pictures) else None,
         order=tuple(i for row in rows for i in row),
+        prepare=prepare,
     )
+
+
+def _pixels(renderer: Renderer, pictures: Sequence[ImageRef]) -> Tensor:
+    return renderer.pixels(pictures)[0]
 
 
 def pictures_only(images: Sequence[ImageRef], renderer: Renderer) -> Batch:

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from stepladder.models.forward import Visual
 from stepladder.models.heads import ContrastiveHead
 from stepladder.train.batch import Batch
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.parallel import gather
 from stepladder.train.scoring import predicting_states
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 
 
 @dataclass

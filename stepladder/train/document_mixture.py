@@ -16,9 +16,10 @@ from stepladder.models.renderer import Renderer
 from stepladder.train.batch import collate
 from stepladder.train.contrastive import PairedBatch
 from stepladder.train.documents import caption_sample, chosen_windows, document_samples
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.mixtures import Share
 from stepladder.train.sample import Sample
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 from stepladder.types import ImageRef
 
 

@@ -20,14 +20,17 @@ from stepladder.interfaces import Agent
 from stepladder.models.heads import MEASURES, PerceptionHead, VisualTargets
 from stepladder.models.renderer import Renderer
 from stepladder.train.batch import collate, pictures_only
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.sample import Sample, from_step, share_prefix
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 from stepladder.train.visual import join_targets, visual_targets
 from stepladder.types import ImageRef, Trajectory
 
 T = TypeVar("T")
 #: Tokens in a packed row of behaviour cloning: 8 % quicker than rows of the longest sample, and than rows of 512.
 ROW_LENGTH = 350
+#: Tokens of held-out samples that are judged in one pass.
+MOST_JUDGED = 32_768
 
 
 @dataclass(frozen=True)
@@ -314,14 +317,22 @@ class ActingMixture:
         return page_screen(image, self.demonstrations.regions(image), self.ignore_above)
 
 
+def _chunks(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """At most 32 samples at a time, and no more tokens than MOST_JUDGED, or one sample."""
+    chunks: list[list[Sample]] = []
+    for sample in samples:
+        if not chunks or len(chunks[-1]) == 32 or sum(map(len, chunks[-1])) + len(sample) > MOST_JUDGED:
+            chunks.append([])
+        chunks[-1].append(sample)
+    return chunks
+
+
 def exact_share(trainer: Trainer, samples: Sequence[Sample], kit: Kit) -> float:
     """Share of replies whose every token is the most probable one, given the tokens before it (greedy decoding would say them).
     Every rank judges its part; the answer is that of all."""
-    hits, mine = 0, kit.mine(samples)
-    starts = range(0, len(mine), 32)
-    more = trainer.more_passes(len(starts))
-    for start in starts:
-        chunk = mine[start : start + 32]
+    hits, chunks = 0, _chunks(kit.mine(samples))
+    more = trainer.more_passes(len(chunks))
+    for chunk in chunks:
         batch = collate(chunk, kit.renderer)
         right = trainer.most_probable(batch).cpu() == batch.targets
         offset = 0

@@ -137,9 +137,8 @@ class Scorer:
         return token_logits(model, states, banned, self.temperature)
 
     def _look(self, model: Qwen3VLForConditionalGeneration, batch: Batch) -> Visual | None:
-        if batch.pixel_values is None or batch.grid is None:
-            return None
-        return encode_images(model, batch.pixel_values, batch.grid)
+        pixels = batch.pixels()
+        return None if pixels is None or batch.grid is None else encode_images(model, pixels, batch.grid)
 
 
 def _by_sample(start: int, batch: Batch, values: Tensor) -> dict[int, Any]:

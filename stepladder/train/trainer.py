@@ -29,10 +29,11 @@ from stepladder.algos.ops import MAXIMA, entropy
 from stepladder.models.attention import NAME as ATTENTION
 from stepladder.models.attention import watch
 from stepladder.models.forward import Visual, in_pieces, token_logits, token_logprobs
-from stepladder.models.heads import PerceptionHead, ValueHead, VisualTargets
+from stepladder.models.heads import PerceptionHead, ValueHead
 from stepladder.models.lora import has_adapters, is_adapter, learned_state, load_learned
 from stepladder.models.vision import encode_images
 from stepladder.train.batch import Batch
+from stepladder.train.micro_batch import MicroBatch, prepared_ahead
 from stepladder.train.one_token import OneTokenRollout, one_token_losses, reply_uniforms
 from stepladder.train.optimizer import OptimizerConfig, Schedule, build_optimizers, set_rate
 from stepladder.train.parallel import gather
@@ -41,44 +42,6 @@ from stepladder.train.scoring import critic_values, empty_pass, predicting_state
 from stepladder.train.shard import Pass, clip_norm, is_sharded
 
 T = TypeVar("T")
-
-
-@dataclass
-class MicroBatch:
-    """What one forward and backward pass sees: packed tokens, and targets for the distinct pictures' visual tokens if there are
-    any. `text` False leaves the language model out (a perception step on pictures alone). `old_logprobs` float32[N] are those of
-    the weights before the first of several updates from the same samples."""
-
-    batch: Batch
-    visual: VisualTargets | None = None
-    text: bool = True
-    old_logprobs: Tensor | None = None
-
-    def to(self, device: torch.device) -> MicroBatch:
-        """The same on another device; itself where it is there already."""
-        if self.batch.tokens.device == device:
-            return self
-        visual = None if self.visual is None else self.visual.to(device)
-        old = None if self.old_logprobs is None else self.old_logprobs.to(device)
-        return MicroBatch(self.batch.to(device), visual, self.text, old)
-
-    def counts(self) -> dict[str, float]:
-        counts = self.visual.counts() if self.visual is not None else {}
-        if self.text:
-            counts["ce"] = float(self.batch.field("w_ce").sum())
-            counts["pointing"] = float(self.batch.field("looks_at").isfinite().sum())
-            counts |= self._counts_of_replies()
-        return counts
-
-    def _counts_of_replies(self) -> dict[str, float]:
-        """Trained tokens, and replies that have any, with policy-gradient weight, with KL weight, with a teacher, with returns."""
-        field, counts = self.batch.field, {}
-        weighted = [(name, field(f"w_{name}") != 0) for name in ("pg", "kl", "distill")]
-        for name, mask in (*weighted, ("value", field("returns").isfinite())):
-            any_at_all = bool(mask.any())
-            counts[f"{name}_tokens"] = float(mask.sum())
-            counts[f"{name}_replies"] = float(self.batch.by_reply(mask, False).any(-1).sum()) if any_at_all else 0.0
-        return counts
 
 
 @dataclass(frozen=True)
@@ -174,7 +137,7 @@ class Trainer:
         for _, parameter in self._learning:
             parameter.grad = None
         sums: dict[str, float] = {}
-        for micro_batch in micro_batches:
+        for micro_batch in prepared_ahead(micro_batches):
             with self._layers_checkpointed():
                 losses, metrics = self._pass(partial(self._forward, micro_batch, counts))
                 loss = sum((self.weights.of(name) * value for name, value in losses.items()), torch.zeros(()))
@@ -196,11 +159,12 @@ class Trainer:
 
     def encode(self, batch: Batch) -> Visual | None:
         """The visual tokens of the batch's distinct pictures; without gradient when the vision tower is frozen."""
-        if batch.pixel_values is None or batch.grid is None:
+        pixels = batch.pixels()
+        if pixels is None or batch.grid is None:
             return None
         frozen = not any(name.startswith("model.visual") for name, _ in self._learning)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            return encode_images(self.model, batch.pixel_values, batch.grid)
+            return encode_images(self.model, pixels, batch.grid)
 
     @contextmanager
     def _layers_checkpointed(self) -> Iterator[None]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from stepladder.data.transitions import Transition, as_item
 from stepladder.train.batch import collate
+from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.mixtures import ROW_LENGTH, Kit, exact_share
 from stepladder.train.sample import Sample
-from stepladder.train.trainer import MicroBatch, Trainer
+from stepladder.train.trainer import Trainer
 
 
 class TransitionMixture:
