@@ -145,6 +145,31 @@ def test_a_rank_whose_micro_batch_teaches_nothing_takes_part(tmp_path: Path) -> 
     assert_alike(one, two)
 
 
+def _learn_rounded(rank: int, world: int, directory: Path) -> None:
+    """In bfloat16, with float32 weights beside them."""
+    made = build(1, "full")
+    sharded = shard(made.model, compute_dtype=torch.bfloat16) if world > 1 else None
+    optimizer = OptimizerConfig(kind="adamw", lr=3e-3, adam_lr=3e-3, max_grad_norm=0.5)
+    schedule = Schedule(UPDATES, 2, 0.3)
+    trainer = Trainer(made.model, None, schedule, optimizer, trainable=("model", "lm_head"), autocast=True, sharded=sharded)
+    assert all(parameter.dtype == torch.float32 for parameter in trainer.model.parameters())
+    found = train(trainer, rank, world, range(UPDATES))
+    everything = weights(trainer)
+    if rank == 0:
+        torch.save({"found": found, "weights": everything}, directory / f"{world}.pt")
+
+
+def test_weights_that_are_gathered_in_half_learn_what_autocast_learns(tmp_path: Path) -> None:
+    for world in (1, 2):
+        run_ranks(_learn_rounded, world, tmp_path)
+    one, two = (torch.load(tmp_path / f"{world}.pt") for world in (1, 2))
+    assert one["found"][-1]["ce"] < one["found"][0]["ce"] - 0.1
+    for first, second in zip(one["found"], two["found"], strict=True):
+        assert second["ce"] == pytest.approx(first["ce"], rel=5e-3)
+        assert second["grad_norm"] == pytest.approx(first["grad_norm"], rel=5e-2)
+    assert all(value.dtype == torch.float32 for value in two["weights"].values())
+
+
 def _first_half(rank: int, world: int, case: str, directory: Path) -> None:
     trainer = build(world, case)
     kept = states(trainer, directory / "states")

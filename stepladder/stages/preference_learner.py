@@ -39,6 +39,7 @@ from stepladder.train.devices import device_of, loading_device
 from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import Schedule
 from stepladder.train.parallel import gather
+from stepladder.train.precision import gathered_type
 from stepladder.train.sample import Sample, from_reply, share_prompts
 from stepladder.train.scoring import Scorer
 from stepladder.train.shard import gathered, shard
@@ -60,7 +61,7 @@ class PreferenceLearner:
         device = device_of(config.device)
         self.model, self.renderer = load_policy(config.checkpoint, images, loading_device(device, config.shard))
         add_adapters(self.model, config.lora, config.seed)
-        self.sharded = shard(self.model, device) if config.shard else None
+        self.sharded = shard(self.model, device, gathered_type(config.bf16)) if config.shard else None
         if config.loss == "kto":
             replies = read_replies(config.output) if config.unpaired else of_pairs_apart(read_pairs(config.output))
             self.training = of_replies([one for one in replies if not held_back(one)])

@@ -44,6 +44,7 @@ from stepladder.train.needle import needle_scores
 from stepladder.train.optimizer import Schedule
 from stepladder.train.parallel import run_ranks
 from stepladder.train.perplexity import perplexities
+from stepladder.train.precision import gathered_type
 from stepladder.train.scoring import Scorer
 from stepladder.train.shard import shard
 from stepladder.train.states import States, remove_state
@@ -86,7 +87,8 @@ def _train(rank: int, world: int, config: PretrainConfig, show: bool) -> None:
     run = _open_run(config) if rank == 0 else None
     learner = build_pretrain_learner(config, Share(rank, world))
     done = learner.load(config.output / "weights.pt")
-    learner.sharded = shard(learner.model, device_of(config.device)) if config.shard else None
+    if config.shard:
+        learner.sharded = shard(learner.model, device_of(config.device), gathered_type(config.bf16))
     for name, phase in config.phases():
         if name in done:
             if isinstance(phase, LengtheningPhase):

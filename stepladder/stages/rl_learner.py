@@ -35,6 +35,7 @@ from stepladder.train.batch import collate
 from stepladder.train.devices import device_of, loading_device
 from stepladder.train.micro_batch import MicroBatch
 from stepladder.train.optimizer import Schedule
+from stepladder.train.precision import gathered_type
 from stepladder.train.sample import Sample, from_step, merge_turns, share_prompts
 from stepladder.train.scoring import Scorer
 from stepladder.train.self_judging import judging_samples
@@ -59,7 +60,7 @@ class Learner:
         self.device = device_of(config.device)
         self.model, self.renderer = load_policy(config.checkpoint, images, loading_device(self.device, config.shard))
         add_adapters(self.model, config.lora, config.seed)
-        self.sharded = shard(self.model, self.device) if config.shard else None
+        self.sharded = shard(self.model, self.device, gathered_type(config.bf16)) if config.shard else None
         self.algorithm = config.algo
         banned = banned_ids(self.model, self.renderer)
         self.reward = WeightedReward(config.rewards, config.reward_options) if config.rewards else None

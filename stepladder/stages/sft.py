@@ -34,7 +34,7 @@ from stepladder.train.mixtures import Mixture, Share
 from stepladder.train.one_token import OneTokenRollout
 from stepladder.train.optimizer import OptimizerConfig, Schedule
 from stepladder.train.parallel import agreed, run_ranks
-from stepladder.train.precision import bfloat16_is_fast
+from stepladder.train.precision import bfloat16_is_fast, gathered_type
 from stepladder.train.shard import gathered, shard
 from stepladder.train.states import States, remove_state
 from stepladder.train.trainer import LossWeights, Trainer
@@ -256,7 +256,8 @@ def _train(rank: int, world: int, config: SftConfig, show: bool) -> None:
     if rank == 0 and config.checkpoint is None and not (config.output / "untrained").exists():
         _export(learner, config, "untrained")
     done = learner.load(config.output / "weights.pt")
-    learner.sharded = shard(learner.model, device_of(config.device)) if config.shard else None
+    if config.shard:
+        learner.sharded = shard(learner.model, device_of(config.device), gathered_type(config.bf16))
     for name in TRAINED_PARTS:
         phase: PhaseConfig = getattr(config, name)
         if phase.steps == 0 or name in done:

@@ -45,11 +45,12 @@ def critic_values(critic: ValueHead, batch: Batch, visual: Visual | None, states
     return values
 
 
-def empty_pass(model: Qwen3VLForConditionalGeneration) -> Tensor:
+def empty_pass(model: Qwen3VLForConditionalGeneration, autocast: bool = False) -> Tensor:
     """0, by a pass over two tokens: a part in what other ranks compute, where weights are divided among them."""
     tokens = torch.zeros((1, 2), dtype=torch.int64, device=model.device)
-    states = hidden_states(model, tokens, torch.zeros((3, 1, 2), dtype=torch.int64, device=model.device), None)
-    return token_logits(model, states[0]).sum() * 0.0
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=autocast):
+        states = hidden_states(model, tokens, torch.zeros((3, 1, 2), dtype=torch.int64, device=model.device), None)
+    return token_logits(model, states[0].to(model.lm_head.weight.dtype)).sum() * 0.0
 
 
 @dataclass
@@ -120,7 +121,7 @@ class Scorer:
             batch = collate(samples[start : start + self.chunk], self.renderer).to(self.model.device)
             found |= _by_sample(start, batch, self._pass(partial(self._forward, start, batch, score)))
         for _ in range(more):
-            self._pass(lambda: empty_pass(self.model))
+            self._pass(lambda: empty_pass(self.model, self.autocast))
         return [found[number] for number in range(len(samples))]
 
     def _forward(self, start: int, batch: Batch, score: Callable[[int, Batch, Visual | None, Tensor], Tensor]) -> Tensor:

@@ -146,7 +146,7 @@ class Trainer:
             for name, value in (losses | metrics).items():
                 sums[name] = _joined(name, [sums.get(name, 0.0), float(value.detach())])
         for _ in range(more):
-            self._pass(lambda: empty_pass(self.model)).backward()
+            self._pass(lambda: empty_pass(self.model, self.autocast)).backward()
         norm = self._reduce_gradients()
         if not torch.isfinite(norm):
             raise FloatingPointError(f"the gradient of update {self.step_count} is not finite; losses {sums}")
@@ -199,7 +199,7 @@ class Trainer:
     @torch.no_grad()
     def take_part(self) -> None:
         """A pass for the sake of the other ranks."""
-        self._pass(lambda: empty_pass(self.model))
+        self._pass(lambda: empty_pass(self.model, self.autocast))
 
     def _forward(self, micro_batch: MicroBatch, counts: dict[str, float]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(losses, metrics) of a micro-batch, each divided by the counts of the whole update."""
