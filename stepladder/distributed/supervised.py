@@ -92,7 +92,7 @@ class Supervised:
                 if isinstance(error.__cause__, ActorDiedError) and self.life is None:
                     self._give_up(PlacementFailure(f"{self.name} does not start: {_reason(error.__cause__)}"))
             except TimeoutError:
-                _logger.warning("%s said nothing for %g s; it is ended and begun anew", self.name, self.settings.silence)
+                _logger.warning("%s said nothing for %g s; it is ended and begun anew", self.name, self._patience)
                 self._down()
                 ray.kill(self.remote.handle, no_restart=False)
             except Exception as error:
@@ -105,9 +105,7 @@ class Supervised:
                 pass
 
     async def _look(self) -> None:
-        # One that is being made anew may take long: its model has to be read.
-        patience = self.settings.silence if self._up.is_set() else max(self.settings.silence, self.settings.patience)
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(self._patience):
             life = await self.remote.ping()
             if life != self._greeted:
                 self._up.clear()
@@ -116,6 +114,11 @@ class Supervised:
                 await self._born()
                 self._greeted = life
         self._up.set()
+
+    @property
+    def _patience(self) -> float:
+        """Seconds in which it has to answer. One that is being made anew may take long: its model has to be read."""
+        return self.settings.silence if self._up.is_set() else max(self.settings.silence, self.settings.patience)
 
     def _down(self) -> None:
         if self._up.is_set():
