@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 : "${CHECKPOINT:?a Qwen3-VL checkpoint directory}"
 tasks=${TASKS:-miniwob@demo} output=${OUTPUT:-runs/qwen3vl-8b-lora} bin=${BIN:-.venv/bin} options=${OPTIONS:-'{}'}
 sft_steps=${SFT_STEPS:-300} updates=${UPDATES:-40} episodes=${EPISODES:-5} batch=${BATCH:-16} tokens=${MAX_TOKENS:-512}
-gpus=${GPUS:-$({ nvidia-smi --list-gpus 2>/dev/null || true; } | grep -c '^GPU' || true)}
+gpus=${GPUS:-$("$bin/python" -c 'import torch; print(torch.cuda.device_count())')}
 ranks=$((gpus > 1 ? gpus : 1)) trainers=$((gpus > 1 ? gpus / 2 : 1))
 if ((gpus)); then device=cuda; else device=cpu; fi
 lora=(--set lora.rank=32 --set lora.alpha=32 --set optimizer.kind=adamw --set optimizer.beta2=0.98 --set activation_checkpointing=true)

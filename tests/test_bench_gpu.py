@@ -195,6 +195,24 @@ def test_a_cache_whose_growth_failed_half_way_grows_later(small: Small) -> None:
     assert torch.equal(cache.read(3, 199, 200)[2 * small.shape.layers - 1], -key[2])
 
 
+def test_a_cache_that_finds_no_memory_is_as_large_as_before(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = SlotCache(small.model, torch.float32)
+    cache.reserve(2, 100)
+    before = [block.shape for block in cache._blocks]
+    made, new_zeros = [0], torch.Tensor.new_zeros
+
+    def scarce(block: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        made[0] += 1
+        if made[0] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return new_zeros(block, shape)
+
+    monkeypatch.setattr(torch.Tensor, "new_zeros", scarce)
+    with pytest.raises(torch.OutOfMemoryError):
+        cache.reserve(64, 4096)
+    assert [block.shape for block in cache._blocks] == before
+
+
 def test_a_batch_knows_whether_its_rows_are_plain_sequences(small: Small) -> None:
     episodes = small.episodes
     apart = [episodes.imitation(number) for number in range(2)]

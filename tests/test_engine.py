@@ -201,7 +201,7 @@ def test_a_reply_for_which_there_is_no_memory_waits(world: World, caplog: pytest
         results.append([tokens(reply) for reply in ask(engine, prompts, samplings)])
         engine.close()
     assert results[0] == results[1]
-    assert "memory suffices for 2 replies at a time: CUDA out of memory" in caplog.text
+    assert "memory suffices for 2 replies; 7 wait for others to be done" in caplog.text
 
 
 def test_a_reply_that_never_finds_memory_fails(world: World) -> None:
@@ -213,6 +213,31 @@ def test_a_reply_that_never_finds_memory_fails(world: World) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         ask(engine, [world.prompt(0)] * 2, [GREEDY] * 2)
     engine.close()
+
+
+def test_one_prompt_that_is_too_large_leaves_the_others_their_places(world: World) -> None:
+    large, widest = world.prompt(2), 0
+
+    class Picky(Decoder):
+        def start(self, replies: Sequence[Reply]) -> None:
+            nonlocal widest
+            if any(reply.prompt is large.tokens for reply in replies):
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            super().start(replies)
+            widest = max(widest, len(self.replies))
+
+    engine = Engine(world.model, world.renderer, decode=Picky)
+
+    async def asked() -> list[Completion | BaseException]:
+        prompts = [world.prompt(0), world.prompt(1), large, world.prompt(3)]
+        return await asyncio.gather(*(engine.generate(prompt, GREEDY) for prompt in prompts), return_exceptions=True)
+
+    answers = asyncio.run(asked())
+    assert [isinstance(answer, torch.OutOfMemoryError) for answer in answers] == [False, False, True, False]
+    widest = 0
+    ask(engine, [world.prompt(number % 2) for number in range(6)], [GREEDY] * 6)
+    engine.close()
+    assert widest == 6, "fewer replies at a time than before"
 
 
 def test_equal_prompts_share_their_reading_but_not_their_numbers(world: World, engine: Engine) -> None:
@@ -260,15 +285,21 @@ def test_linear_weights_that_are_kept_in_half_give_what_autocast_gives(adapters:
         world = World()
         if adapters:
             add_adapters(world.model, LoraSettings(rank=2), seed=0)
+            for name, parameter in world.model.named_parameters():
+                if "lora_B" in name:
+                    torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(1))
+        later = {name: value * 1.1 for name, value in learned_state(world.model).items()}
         if half:
             halve_linear_weights(world.model)
         sizes.append(sum(parameter.nbytes for parameter in world.model.parameters()))
         engine = Engine(world.model, world.renderer, autocast=True)
         sampling = [Sampling(max_tokens=8, seed=number) for number in range(4)]
-        replies.append(ask(engine, [world.prompt(number) for number in range(4)], sampling))
-        asyncio.run(engine.update_weights({name: value + 0.01 for name, value in learned_state(world.model).items()}, 1))
+        answers = ask(engine, [world.prompt(number) for number in range(4)], sampling)
+        asyncio.run(engine.update_weights(later, 1))
+        replies.append([*answers, *ask(engine, [world.prompt(number) for number in range(4)], sampling)])
         engine.close()
     assert sizes[1] < 0.8 * sizes[0]
+    assert not np.array_equal(replies[0][0].logprobs, replies[0][4].logprobs), "the weights that came later changed nothing"
     for one, two in zip(*replies, strict=True):
         assert tokens(one) == tokens(two)
         np.testing.assert_array_equal(one.logprobs, two.logprobs)

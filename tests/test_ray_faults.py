@@ -123,8 +123,8 @@ def command(start: Path, output: Path, address: str, updates: int) -> list[str]:
         "max_tokens": 40,
         "environments": 16,
         "options": '{"height": 224}',
-        "optimizer.lr": 1e-3,
-        "optimizer.adam_lr": 5e-4,
+        "optimizer.lr": 5e-4,  # at 1e-3 a policy falls and rises again, disturbed or not
+        "optimizer.adam_lr": 2.5e-4,
         "warmup": 3,
         "decay": 0.7,
         "validation": 0,
@@ -182,7 +182,7 @@ def test_fifty_random_kills_change_nothing_but_the_time(tmp_path: Path) -> None:
     """Processes that play, replicas, raylets and the driver, at random."""
     start = imitate(tmp_path / "careless", careless=True)
     random, kills = Random(0), Counter[str]()
-    updates = int(os.environ.get("STEPLADDER_KILL_UPDATES", "45"))
+    updates = int(os.environ.get("STEPLADDER_KILL_UPDATES", "60"))
     with cluster([2, 2, 2]) as made:
         quiet = tmp_path / "quiet"
         subprocess.run(command(start, quiet, made.address, updates), env=made.environment, check=True)

@@ -38,6 +38,7 @@ from stepladder.stages.sft import PhaseConfig, SftConfig, main
 from stepladder.stages.sft_setup import build_learner, build_mixture
 from stepladder.store import TrajectoryStore
 from stepladder.tasks import load_tasks
+from stepladder.train import batch
 from stepladder.train.mixtures import Share
 from stepladder.train.optimizer import OptimizerConfig
 from stepladder.types import Limits, Observation, Sampling, Step
@@ -342,3 +343,18 @@ def test_all_that_learns_is_on_the_device(
     monkeypatch.setattr(sft_setup, "device_of", lambda device: torch.device("meta"))
     made = first_trainer(monkeypatch, lambda: main(config, show=False))
     assert {parameter.device.type for _, parameter in made.named_parameters()} == {"meta"}
+
+
+def test_pictures_that_are_drawn_for_a_question_are_prepared_before_they_are_forgotten(
+    demonstrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large ones are otherwise prepared when they are needed; these are in memory alone."""
+    monkeypatch.setattr(batch, "LARGEST_PREPARED", 0)
+    config = replace(TINY, demonstrations=demonstrations, kinds={"marks": 1.0})
+    learner = build_learner(config, Share())
+    mixture = build_mixture("cloning", config.cloning, learner, config)
+    found = [one.batch for step in range(3) for one in mixture.micro_batches(step)]
+    assert learner.renderer.images is not None
+    forgotten = [any(image not in learner.renderer.images for image in one.images) for one in found]
+    assert any(forgotten), "nothing was drawn"
+    assert all(one.prepared().pixel_values is not None for one in found)

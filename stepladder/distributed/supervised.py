@@ -34,6 +34,7 @@ async def one_ready(parts: Sequence[Supervised]) -> None:
     finally:
         for one in waiting:
             one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 class Supervised:
@@ -63,7 +64,9 @@ class Supervised:
             async with asyncio.timeout(self.settings.gone):
                 await self._up.wait()
         except TimeoutError:
-            raise PlacementFailure(f"{self.name} is lost and did not come back within {self.settings.gone:g} s") from None
+            what = "did not come up" if self.life is None else "is lost and did not come back"
+            hint = "one that takes long to load needs a larger ray.patience"
+            raise PlacementFailure(f"{self.name} {what} within {self.settings.gone:g} s (ray.gone); {hint}") from None
         if self._failure is not None:
             raise self._failure
 

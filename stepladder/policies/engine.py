@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -48,8 +48,8 @@ class _Abort:
 class Engine:
     """Decodes for any number of concurrent callers.
 
-    New requests join between two tokens of the replies in progress; `max_batch` replies are written at once, fewer once
-    memory has not sufficed for another one beside those in progress. A request that finds the engine idle waits `linger` seconds
+    New requests join between two tokens of the replies in progress; `max_batch` replies are written at once, and fewer while memory
+    does not suffice to read another prompt beside those in progress. A request that finds the engine idle waits `linger` seconds
     for company. `context` is the largest number of tokens of prompt and reply (default: what the model's configuration says).
     `version` names the weights and is recorded with every completion. `decode` makes the decoder; other keywords are its own.
     """
@@ -77,6 +77,8 @@ class Engine:
         self.context = min(context or largest, largest)
         self._decoder = decode(model, renderer, **decoder)
         self._max_batch = max_batch
+        #: How many replies may be in progress now: fewer while some wait for memory.
+        self._room = max_batch
         self._linger = linger
         self._inbox: queue.SimpleQueue[_Request | _Update | _Abort | None] = queue.SimpleQueue()
         self._waiting: deque[_Request] = deque()
@@ -172,8 +174,10 @@ class Engine:
                 self._waiting.append(item)
 
     def _admit(self) -> None:
+        if not self._waiting:
+            self._room = self._max_batch
         admitted: list[Reply] = []
-        while self._waiting and len(self._active) < self._max_batch:
+        while self._waiting and len(self._active) < self._room:
             request = self._waiting.popleft()
             request.reply.version = self.version
             self._active[request.reply] = request
@@ -182,27 +186,38 @@ class Engine:
         self._deliver()
 
     def _start(self, replies: list[Reply]) -> None:
-        """When a pass over several prompts fails, each is tried alone, so that one bad prompt does not fail the others. One for
-        which there is no memory waits until others are done."""
+        """When a pass over several prompts fails, each is tried alone, so that one bad prompt does not fail the others. Those for
+        which there is no memory wait until others are done."""
+        error = self._tried(replies)
+        if error is None:
+            return
+        back: list[Reply] = []
+        for reply in [reply for reply in replies if not reply.tokens]:
+            failure = error if len(replies) == 1 else self._tried([reply])
+            if failure is None:
+                continue
+            if isinstance(failure, torch.OutOfMemoryError) and self._decoder.replies:
+                back.append(reply)
+                continue
+            _fail(self._active.pop(reply).future, failure)
+            if isinstance(failure, torch.OutOfMemoryError):
+                self._room = self._max_batch  # it was too large by itself
+        if back:
+            self._room = len(self._decoder.replies)
+            _logger.warning("memory suffices for %d replies; %d wait for others to be done", self._room, len(back))
+            self._waiting.extendleft(self._active.pop(reply) for reply in reversed(back))
+
+    def _tried(self, replies: Sequence[Reply]) -> Exception | None:
+        """What went wrong; then none of those without a token is in the decoder. An error for want of memory has no traceback: its
+        frames would hold what was computed."""
         try:
             self._decoder.start(replies)
         except Exception as error:
-            unread = [reply for reply in replies if not reply.tokens]
-            for reply in unread:
-                if reply in self._decoder.replies:
+            for reply in replies:
+                if not reply.tokens and reply in self._decoder.replies:
                     self._decoder.drop(reply)
-            for reply in unread:
-                if len(replies) > 1:
-                    self._start([reply])
-                elif isinstance(error, torch.OutOfMemoryError) and self._decoder.replies:
-                    self._put_back(reply, error)
-                else:
-                    _fail(self._active.pop(reply).future, error)
-
-    def _put_back(self, reply: Reply, error: Exception) -> None:
-        self._waiting.appendleft(self._active.pop(reply))
-        self._max_batch = min(self._max_batch, len(self._decoder.replies))
-        _logger.warning("memory suffices for %d replies at a time: %s", self._max_batch, str(error).partition(". ")[0])
+            return error.with_traceback(None) if isinstance(error, torch.OutOfMemoryError) else error
+        return None
 
     def _deliver(self) -> None:
         for reply in self._decoder.pop_finished():

@@ -28,15 +28,25 @@ class SlotCache:
         """Make room, a layer at a time, so that little more memory is needed meanwhile than afterwards. Zeros, not uninitialised
         memory: a masked infinity would still spoil the attention's sums."""
         # the last layer has grown only when memory sufficed for all
-        _, old_slots, heads, old_columns, size = self._blocks[-1].shape
+        _, old_slots, _, old_columns, _ = self._blocks[-1].shape
         if slots <= old_slots and columns <= old_columns:
             return
         slots = max(old_slots, 1 << (slots - 1).bit_length())
         columns = max(old_columns, -(-columns // 128) * 128)
+        try:
+            self._grow(slots, columns)
+        except torch.OutOfMemoryError:
+            for layer, block in enumerate(self._blocks):  # or what has grown would leave no room for anything else
+                if block.shape[1] > old_slots or block.shape[3] > old_columns:
+                    self._blocks[layer] = block[:, :old_slots, :, :old_columns].clone()
+            raise
+
+    def _grow(self, slots: int, columns: int) -> None:
         for layer, block in enumerate(self._blocks):
-            if block.shape[1] < slots or block.shape[3] < columns:
-                grown = block.new_zeros((2, max(slots, block.shape[1]), heads, max(columns, block.shape[3]), size))
-                grown[:, : block.shape[1], :, : block.shape[3]] = block
+            _, old_slots, heads, old_columns, size = block.shape
+            if old_slots < slots or old_columns < columns:
+                grown = block.new_zeros((2, max(slots, old_slots), heads, max(columns, old_columns), size))
+                grown[:, :old_slots, :, :old_columns] = block
                 self._blocks[layer] = grown
 
     def at(self, first: int, columns: Tensor, width: int) -> None:

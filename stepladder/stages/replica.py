@@ -26,11 +26,11 @@ _KEPT = 4096
 
 def own_engine(config: RlConfig, images: ImageStore, device: torch.device, autocast: bool) -> Engine:
     """An engine on `device` with weights of its own, those of the run's checkpoint. Raises ConfigError where that is none."""
-    model, renderer = load_policy(config.checkpoint, images, device)
+    model, renderer = load_policy(config.checkpoint, images)
     add_adapters(model, config.lora, config.seed)
     if autocast:
         halve_linear_weights(model)
-    return Engine(model, renderer, autocast=autocast, **config.engine.options(config.environments))
+    return Engine(model.to(device), renderer, autocast=autocast, **config.engine.options(config.environments))
 
 
 class Replica:

@@ -57,9 +57,9 @@ class Checkpoints:
         final = self.directory / f"update-{update:08d}"
         partial = self.directory / f"{final.name}.partial"
         if self._first:
-            for begun in self.directory.glob("update-*.partial"):
-                shutil.rmtree(begun)
             try:
+                for begun in self.directory.glob("update-*.partial"):
+                    shutil.rmtree(begun)
                 partial.mkdir(parents=True)
                 torch.save(dict(rest), partial / _REST)
             except (OSError, RuntimeError) as error:  # PyTorch's writer says RuntimeError

@@ -54,6 +54,7 @@ def gpus_left(device: str, ranks: int = 1) -> list[str]:
     """The GPUs of this machine that its ranks do not compute on, as CUDA_VISIBLE_DEVICES names them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = [str(number) for number in range(torch.cuda.device_count())] if visible is None else visible.split(",")
+    names = [name.strip() for name in names[: torch.cuda.device_count()]]
     if _kind(device, ranks) == "cpu":
         return [name for name in names if name]
     _, _, number = device.partition(":")

@@ -64,7 +64,8 @@ class Parameters:
         sums = {what: [0.0, 0.0] for what in ("weights", "gradients", "optimizer")}
         vision, rank = False, 0
         for name, parameter in named:
-            place, size = int(not name.startswith(_DIVIDED)), parameter.numel() * parameter.element_size()
+            divided = name.startswith(_DIVIDED) and not (parameter.ndim == 1 and "norm" in name)
+            place, size = int(not divided), parameter.numel() * parameter.element_size()
             sums["weights"][place] += size
             if not parameter.requires_grad:
                 continue

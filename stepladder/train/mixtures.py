@@ -279,6 +279,8 @@ class ActingMixture:
                 same.setdefault(sample.images, []).append(sample)
             samples += [share_prefix(together) for together in same.values()]
         batch = collate(samples, self.kit.renderer, ROW_LENGTH)
+        if drawn:
+            batch = batch.prepared()
         for image in drawn:  # or every question of a long run would stay in memory
             assert self.kit.renderer.images is not None
             self.kit.renderer.images.forget(image)

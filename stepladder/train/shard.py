@@ -51,10 +51,12 @@ def shard(
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     options: dict[str, Any] = {"mesh": mesh}
     kept = model.dtype if compute_dtype is not None else None
+    norms = {p for name, p in model.model.language_model.named_parameters() if p.ndim == 1 and "norm" in name}
     rounded = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=kept, cast_forward_inputs=False)
     text, whole = model.model.language_model, Pass(model)
     for layer in text.layers:
-        fully_shard(layer, reshard_after_forward=True, mp_policy=rounded, **options)
+        # Norms are small, and no pass in bfloat16 rounds their weights: they stand whole.
+        fully_shard(layer, reshard_after_forward=True, mp_policy=rounded, ignored_params=norms, **options)
     fully_shard([text.embed_tokens, model.lm_head], reshard_after_forward=False, **options)
     own = {id(parameter) for parameter in model.parameters() if isinstance(parameter, DTensor)}
     fully_shard(whole, ignored_params={p for p in whole.parameters() if id(p) not in own}, **options)
