@@ -3,6 +3,7 @@ much."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,7 @@ MIB = 2**20
 
 def peak(work: Callable[[], object]) -> int:
     """The most bytes that `work` has at a time beyond what there was before it."""
+    gc.collect()  # tensors of other tests that are let go meanwhile would be counted
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         work()
     now = most = 0
