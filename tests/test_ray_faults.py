@@ -191,7 +191,7 @@ def test_fifty_random_kills_change_nothing_but_the_time(tmp_path: Path) -> None:
         began = time.monotonic()
         try:
             while driver.process.poll() is None:
-                time.sleep(random.uniform(2.0, 8.0))
+                time.sleep(random.uniform(1.0, 4.0))
                 if sum(kills.values()) < 50 and len(processes(run)) == 4 and driver.process.poll() is None:
                     kills[disturb(random, made, driver, run)] += 1
         finally:
