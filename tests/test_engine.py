@@ -205,11 +205,11 @@ def test_a_reply_for_which_there_is_no_memory_waits(world: World, caplog: pytest
 
 
 def test_a_reply_that_never_finds_memory_fails(world: World) -> None:
-    class None_(Decoder):
+    class Full(Decoder):
         def start(self, replies: Sequence[Reply]) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    engine = Engine(world.model, world.renderer, decode=None_)
+    engine = Engine(world.model, world.renderer, decode=Full)
     with pytest.raises(torch.OutOfMemoryError):
         ask(engine, [world.prompt(0)] * 2, [GREEDY] * 2)
     engine.close()

@@ -38,8 +38,8 @@ class Batch:
     column of the row); `reply_lengths` int64[replies] count the trained tokens of one reply after another, so that the N tokens
     fall into replies; `teacher` float32[2, K, N] holds `Sample.teacher` (None without any); `pixel_values` (see `pixels`) and
     `grid` of the distinct pictures, and `visual_index` int64[V] that puts their visual tokens in reading order (None: they are in
-    reading order as they are). `images` are the distinct pictures, and `order` says which of the samples given stands first,
-    second, ...
+    reading order as they are). `images` are the distinct pictures, `prepare` gives their pixels anew, and `order` says which of
+    the samples given stands first, second, ...
     """
 
     tokens: Tensor

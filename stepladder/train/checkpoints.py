@@ -105,7 +105,7 @@ class Checkpoints:
             agreed(None)  # rank 0 has given it its name
 
     def _not_written(self, partial: Path, error: BaseException) -> StateNotWritten:
-        """Room is made: what was begun is of no use."""
+        """The error to be raised; what was begun of the state is removed, which makes room."""
         if self._first:
             shutil.rmtree(partial, ignore_errors=True)
         lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]

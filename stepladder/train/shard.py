@@ -51,7 +51,7 @@ def shard(
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     options: dict[str, Any] = {"mesh": mesh}
     kept = model.dtype if compute_dtype is not None else None
-    norms = {p for name, p in model.model.language_model.named_parameters() if p.ndim == 1 and "norm" in name}
+    norms = {parameter for name, parameter in model.model.language_model.named_parameters() if "norm" in name}
     rounded = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=kept, cast_forward_inputs=False)
     text, whole = model.model.language_model, Pass(model)
     for layer in text.layers:
